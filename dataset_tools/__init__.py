@@ -1,0 +1,1 @@
+"""Pipelines that make data sets and texts for IRLLRec."""

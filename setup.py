@@ -1,0 +1,69 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = next(
+    line.split('"')[1]
+    for line in (HERE / "recbole_irllrec" / "__init__.py").read_text().splitlines()
+    if line.startswith("__version__")
+)
+
+setup(
+    name="recbole-irllrec",
+    version=VERSION,
+    description="IRLLRec (SIGIR 2025) for RecBole: recommendation with intents written by a language model",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10,<3.12",  # Ray 2.6.3, which RecBole pins, has no wheels beyond 3.11
+    packages=[
+        *find_packages(include=["recbole_irllrec", "recbole_irllrec.*"]),
+        # They stand at the top of the repository and are installed below the package.
+        "recbole_irllrec.properties",
+        "recbole_irllrec.dataset_tools",
+    ],
+    package_dir={
+        "recbole_irllrec": "recbole_irllrec",
+        "recbole_irllrec.properties": "properties",
+        "recbole_irllrec.dataset_tools": "dataset_tools",
+    },
+    package_data={"recbole_irllrec.properties": ["*/*.yaml"], "recbole_irllrec": ["py.typed"]},
+    install_requires=[
+        "recbole==1.2.1",  # registration and compat.py rest on this release's look-up places
+        "torch>=2.4",
+        "numpy>=1.24,<2",  # Ray 2.6.3 and RecBole 1.2.1 use names that numpy 2 dropped
+        "scipy>=1.10",
+        "pandas>=2.0,<3",  # RecBole's fillna(inplace=True) on a column does nothing under pandas 3
+        "ray[tune]==2.6.3",
+        "setuptools<81",  # Ray 2.6.3 imports pkg_resources
+        "pyarrow>=14,<26",  # text tables; 26 refuses numpy 1
+        "scikit-learn>=1.3",  # the embedded text encoder: TF-IDF and truncated SVD
+        "tensorboard>=2.10",
+        "pydantic>=2.5",  # checks the settings
+        "openai>=1.40",  # any OpenAI-compatible endpoint, for texts and embeddings
+        "tiktoken>=0.7",
+    ],
+    extras_require={
+        "ncl": ["faiss-cpu>=1.7.4"],  # RecBole's NCL clusters with faiss
+        "dev": [
+            "build>=1.0",
+            "faiss-cpu>=1.7.4",
+            "hypothesis>=6.80",
+            "mypy>=1.8",
+            "pandas-stubs",
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "ruff>=0.5",
+            "types-PyYAML",
+            "types-tqdm",
+        ],
+    },
+    entry_points={"console_scripts": ["run_recbole=recbole_irllrec.cli.run_recbole:main"]},
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
