@@ -1,0 +1,254 @@
+"""IRLLRec as a RecBole model: wires the graph, the towers and the losses."""
+
+import torch
+from recbole.model.general_recommender.lightgcn import LightGCN
+from recbole.utils import InputType
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import IRLLRecError
+from ..settings import read_settings
+from . import losses
+from .graph import InteractionGraph, interaction_intents, propagate
+from .towers import IntentGate, TextTower, teacher_of, update_teacher
+
+
+class IRLLRec(LightGCN):
+    """Intent Representation Learning with Large Language Model for Recommendation (Wang et al., SIGIR 2025).
+
+    LightGCN whose embeddings are aligned, in training, with the embeddings of texts about users and items. Scores use
+    the graph embeddings alone, so texts cost nothing when serving.
+
+    Args:
+        config: a RecBole ``Config``; the settings are those of ``properties/model/IRLLRec.yaml``.
+        dataset: the training dataset. It gives the interactions and, where an alignment weight is above zero,
+            ``node_texts(config, kinds)`` (see ``recbole_irllrec.data.IRLLRecDataset``).
+
+    Raises:
+        IRLLRecError: a setting or a text is refused; the sentence says which and what to do.
+    """
+
+    input_type = InputType.PAIRWISE
+
+    def __init__(self, config, dataset):
+        self.settings = settings = read_settings(config)
+        super().__init__(config, dataset)
+        # Initialised apart from the embeddings, so that those equal LightGCN's under the same seed.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config["seed"])
+            self._build_text_side(config, dataset)
+        self.to(self.device)
+
+    def _build_text_side(self, config, dataset) -> None:
+        settings, d = self.settings, self.latent_dim
+        texts = self._load_texts(config, dataset, settings.text_kinds)
+        if settings.uses_profiles:
+            self.profile_tower = TextTower(texts["profile"].embedding.shape[1], d)
+        if settings.uses_intents:
+            self.intent_tower = TextTower(texts["intent"].embedding.shape[1], d)
+        if settings.matching_weight > 0:
+            self.teacher_tower = teacher_of(self.intent_tower)
+            if settings.fusion == "gate":
+                self.gate = IntentGate(d)
+                self.teacher_gate = teacher_of(self.gate)
+        if self._uses_interaction_intents:
+            self.user_prototypes = nn.Parameter(nn.init.xavier_uniform_(torch.empty(d, settings.n_intents)))
+            self.item_prototypes = nn.Parameter(nn.init.xavier_uniform_(torch.empty(d, settings.n_intents)))
+
+    def _load_texts(self, config, dataset, kinds: tuple[str, ...]) -> dict:
+        if not kinds:
+            return {}
+        if not hasattr(dataset, "node_texts"):
+            raise IRLLRecError(
+                f"The dataset is a {type(dataset).__name__}, which has no texts: use recbole_irllrec.data.IRLLRecDataset "
+                "(RecBole's create_dataset does), or set the alignment weights to 0."
+            )
+        texts = dataset.node_texts(config, kinds)
+        for kind in kinds:
+            # not saved with the model: they come from the tables again
+            self.register_buffer(f"{kind}_text", torch.as_tensor(texts[kind].embedding), persistent=False)
+            self.register_buffer(f"{kind}_present", torch.as_tensor(texts[kind].present), persistent=False)
+        return texts
+
+    @property
+    def _uses_interaction_intents(self) -> bool:
+        s = self.settings
+        return s.pairwise_weight > 0 or (s.matching_weight > 0 and s.fusion != "text")
+
+    # ---- graph ------------------------------------------------------------------------------------------------------
+
+    def get_norm_adj_mat(self) -> InteractionGraph:
+        """LightGCN asks here for its adjacency; ours is a graph of the real nodes, without the padding rows."""
+        interactions = self.interaction_matrix
+        return InteractionGraph(interactions.row - 1, interactions.col - 1, self.n_users - 1, self.n_items - 1)
+
+    @property
+    def graph(self) -> InteractionGraph:
+        return self.norm_adj_matrix
+
+    def get_ego_embeddings(self) -> Tensor:
+        """[N, d], E_0 of the real nodes, users first."""
+        return torch.cat([self.user_embedding.weight[1:], self.item_embedding.weight[1:]])
+
+    def graph_layers(self) -> list[Tensor]:
+        """L + 1 tensors [N, d]: E_0..E_L."""
+        dropout = self.settings.edge_dropout if self.training else 0.0
+        return propagate(self.graph, self.get_ego_embeddings(), self.n_layers, dropout)
+
+    def final_embedding(self, layers: list[Tensor]) -> Tensor:
+        """[N, d], E: the layers' sum or mean."""
+        total = torch.stack(layers).sum(dim=0)
+        return total / len(layers) if self.settings.layer_aggregation == "mean" else total
+
+    def interaction_intents(self, layers: list[Tensor]) -> Tensor:
+        """[N, d], r: the intents that the graph reveals."""
+        return interaction_intents(self.graph, layers[:-1], self.user_prototypes, self.item_prototypes)
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """The embeddings that scores are products of, [n_users, d] and [n_items, d], with zeros in the padding rows."""
+        final = self.final_embedding(self.graph_layers())
+        if self.settings.ranking_loss == "softmax":
+            final = F.normalize(final)
+        user, item = final.split([self.graph.n_users, self.graph.n_items])
+        return F.pad(user, (0, 0, 1, 0)), F.pad(item, (0, 0, 1, 0))
+
+    # ---- training ---------------------------------------------------------------------------------------------------
+
+    def calculate_loss(self, interaction) -> tuple[Tensor, ...]:
+        """The weighted loss terms of a batch, in the order of their names in ``loss_names``."""
+        self._forget_scores()
+        # nodes are numbered without padding: users from 0, then the items
+        user = interaction[self.USER_ID] - 1
+        first_item = self.graph.n_users - 1
+        positive = interaction[self.ITEM_ID] + first_item
+        negative = interaction[self.NEG_ITEM_ID] + first_item
+        terms = self.loss_terms(user, positive, negative)
+        self.loss_names = tuple(terms)
+        return tuple(terms.values())
+
+    def loss_terms(self, user: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
+        """The weighted loss terms by name; terms whose weight is zero are left out.
+
+        Args:
+            user: [B] int64 nodes; positive: [B], negative: [B], nodes of items.
+        """
+        s = self.settings
+        # before the teachers move, as published
+        regularization = s.reg_weight * self._squared_parameters() if s.reg_weight > 0 else None
+        self._update_teachers()
+        # The towers' matrix products may run in low precision; graph products and log-sum-exps may not.
+        profile = self.profile_tower(self.profile_text) if s.uses_profiles else None
+        intent = self.intent_tower(self.intent_text) if s.uses_intents else None
+        with torch.no_grad():
+            teacher = self.teacher_tower(self.intent_text) if s.matching_weight > 0 else None
+        with torch.autocast(device_type=user.device.type, enabled=False):
+            layers = self.graph_layers()
+            final = self.final_embedding(layers)
+            profile, intent, teacher = (x if x is None else x.to(final.dtype) for x in (profile, intent, teacher))
+            graph_intent = self.interaction_intents(layers) if self._uses_interaction_intents else None
+
+            terms = {"ranking": self._ranking_loss(final, user, positive, negative)}
+            if regularization is not None:
+                terms["regularization"] = regularization
+            if s.uses_profiles:
+                loss = self._alignment(final, profile, self.profile_present, s.profile_temperature, user, positive, negative)
+                terms["profile"] = s.profile_weight * loss
+            if s.pairwise_weight > 0:
+                loss = self._alignment(
+                    graph_intent, intent, self.intent_present, s.pairwise_temperature, user, positive, negative
+                )
+                terms["pairwise"] = s.pairwise_weight * loss
+            translation = final.new_zeros(())
+            if s.translation_weight > 0:
+                translation = s.translation_weight * self._translation(intent, final)
+                terms["translation"] = translation
+            if s.matching_weight > 0:
+                distilled = self._distillation(intent, teacher, graph_intent)
+                terms["matching"] = s.matching_weight * (0.4 * translation + 0.6 * distilled)
+        return terms
+
+    def _ranking_loss(self, final: Tensor, user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        # F.embedding, not indexing: its gradient is summed in a fixed order
+        user_e, positive_e = F.embedding(user, final), F.embedding(positive, final)
+        if self.settings.ranking_loss == "bpr":
+            negative_e = F.embedding(negative, final)
+            return losses.bpr((user_e * positive_e).sum(dim=1), (user_e * negative_e).sum(dim=1))
+        graph = self.graph
+        drawn = torch.randint(graph.n_users, graph.n_nodes, (self.settings.softmax_negatives,), device=user.device)
+        return losses.sampled_softmax(user_e, positive_e, F.embedding(drawn, final), self.settings.softmax_temperature)
+
+    def _alignment(
+        self,
+        base: Tensor,
+        text: Tensor,
+        present: Tensor,
+        temperature: float,
+        user: Tensor,
+        positive: Tensor,
+        negative: Tensor,
+    ) -> Tensor:
+        """align(base, text; τ): batch users against all users' texts, its items against the batch's own.
+
+        Args:
+            base: [N, d]; text: [N, d]; present: [N] bool, where there is a text.
+            user, positive, negative: [B] nodes.
+        """
+        users = torch.arange(self.graph.n_users, device=user.device)
+        total = base.new_zeros(())
+        for nodes, candidates in ((user, users), (positive, positive), (negative, negative)):
+            nodes, candidates = nodes[present[nodes]], candidates[present[candidates]]
+            if len(nodes):
+                x, y, others = F.embedding(nodes, base), F.embedding(nodes, text), F.embedding(candidates, text)
+                total = total + losses.info_nce(x, y, others, temperature)
+        return total / len(user)
+
+    def _translation(self, intent: Tensor, final: Tensor) -> Tensor:
+        text_noise, graph_noise = self.translation_noise(final)
+        has_text = self.intent_present
+        return losses.translation(intent[has_text], final[has_text], text_noise[has_text], graph_noise[has_text])
+
+    def translation_noise(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Two standard normal draws of the shape [N, d], for texts and for graph embeddings."""
+        return torch.randn_like(like), torch.randn_like(like)
+
+    def _distillation(self, intent: Tensor, teacher: Tensor, graph_intent: Tensor | None) -> Tensor:
+        fusion = self.settings.fusion
+        if fusion == "sum":
+            intent, teacher = intent + graph_intent, teacher + graph_intent.detach()
+        elif fusion == "gate":
+            intent, teacher = self.gate(intent, graph_intent), self.teacher_gate(teacher, graph_intent.detach())
+        return losses.distillation(intent[self.intent_present], teacher[self.intent_present])
+
+    def _update_teachers(self) -> None:
+        if self.settings.matching_weight > 0:
+            momentum = self.settings.teacher_momentum
+            update_teacher(self.teacher_tower, self.intent_tower, momentum)
+            if self.settings.fusion == "gate":
+                update_teacher(self.teacher_gate, self.gate, momentum)
+
+    def _squared_parameters(self) -> Tensor:
+        """Σ ‖θ‖² over all parameters but the padding rows; the published code counts the teacher's too."""
+        embeddings = (self.user_embedding.weight, self.item_embedding.weight)
+        others = [p for p in self.parameters() if all(p is not e for e in embeddings)]
+        return torch.stack([p.square().sum() for p in (*(e[1:] for e in embeddings), *others)]).sum()
+
+    # ---- scoring ----------------------------------------------------------------------------------------------------
+
+    def predict(self, interaction) -> Tensor:
+        """[B] scores of (user, item) pairs."""
+        user_e, item_e = self._scoring_embeddings()
+        return (user_e[interaction[self.USER_ID]] * item_e[interaction[self.ITEM_ID]]).sum(dim=1)
+
+    def full_sort_predict(self, interaction) -> Tensor:
+        """[B * n_items] scores of all items for each user."""
+        user_e, item_e = self._scoring_embeddings()
+        return (user_e[interaction[self.USER_ID]] @ item_e.T).view(-1)
+
+    def _scoring_embeddings(self) -> tuple[Tensor, Tensor]:
+        """LightGCN keeps the embeddings of an evaluation until the next training step, or with the checkpoint."""
+        if self.restore_user_e is None or self.restore_item_e is None:
+            self.restore_user_e, self.restore_item_e = self.forward()
+        return self.restore_user_e, self.restore_item_e
+
+    def _forget_scores(self) -> None:
+        self.restore_user_e, self.restore_item_e = None, None

@@ -1,0 +1,97 @@
+"""IRLLRec's loss terms (Wang et al., SIGIR 2025) as pure functions of tensors.
+
+Each returns a scalar without its weight. Shapes: B triples of a batch, N nodes, d dimensions.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Rows of similarities that are held at once: a contrast of n rows with m candidates never holds n x m of them.
+_ROW_BLOCK = 2048
+
+
+def unit(x: Tensor) -> Tensor:
+    """x / sqrt(1e-8 + |x|²) by row, [n, d] -> [n, d]: the published code's normalisation."""
+    return x / (1e-8 + x.square().sum(dim=1, keepdim=True)).sqrt()
+
+
+class _LogSumExp(torch.autograd.Function):
+    """log Σ_m exp(a_n · b_m) for every n, in blocks of rows, in the backward pass too."""
+
+    @staticmethod
+    def forward(ctx, a, b):
+        result = torch.cat([(rows @ b.T).logsumexp(dim=1) for rows in a.split(_ROW_BLOCK)])
+        ctx.save_for_backward(a, b, result)
+        return result
+
+    @staticmethod
+    def backward(ctx, grad):
+        a, b, result = ctx.saved_tensors
+        grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)
+        blocks = zip(a.split(_ROW_BLOCK), result.split(_ROW_BLOCK), grad.split(_ROW_BLOCK), strict=True)
+        start = 0
+        for rows, log_sum, upstream in blocks:
+            share = (rows @ b.T - log_sum[:, None]).exp_() * upstream[:, None]
+            grad_a[start : start + len(rows)] = share @ b
+            grad_b += share.T @ rows
+            start += len(rows)
+        return grad_a, grad_b
+
+
+def log_sum_exp(a: Tensor, b: Tensor) -> Tensor:
+    """log Σ_m exp(a_n · b_m), [n, d], [m, d] -> [n], in memory O((n + m) d + m)."""
+    return _LogSumExp.apply(a, b)
+
+
+def info_nce(x: Tensor, y: Tensor, candidates: Tensor, temperature: float) -> Tensor:
+    """Σ over rows of −x̂·ŷ/τ + log Σ_{y'} exp(x̂·ŷ'/τ).
+
+    Args:
+        x: [n, d] anchors.
+        y: [n, d] their positives.
+        candidates: [m, d], the negatives with the positives among them.
+        temperature: τ.
+    """
+    x = unit(x) / temperature
+    return (log_sum_exp(x, unit(candidates)) - (x * unit(y)).sum(dim=1)).sum()
+
+
+def bpr(positive: Tensor, negative: Tensor) -> Tensor:
+    """Mean softplus(s⁻ − s⁺) over [B] scores (Rendle et al., UAI 2009)."""
+    return F.softplus(negative - positive).mean()
+
+
+def sampled_softmax(user: Tensor, item: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Softmax over cosines with negatives shared by the batch: mean −s⁺/τ + log(exp(s⁺/τ) + Σ_j exp(s_j/τ)).
+
+    Args:
+        user: [B, d]; item: [B, d], the positives.
+        negatives: [J, d].
+        temperature: τ.
+    """
+    user, item, negatives = (F.normalize(x) for x in (user, item, negatives))
+    positive = (user * item).sum(dim=1) / temperature
+    others = log_sum_exp(user / temperature, negatives)
+    return (torch.logaddexp(positive, others) - positive).mean()
+
+
+def translation(text: Tensor, graph: Tensor, text_noise: Tensor, graph_noise: Tensor) -> Tensor:
+    """Translation alignment over the nodes.
+
+    With a = normalize(z + z∘ε) and b = normalize(E + E∘ε'), the mean over n of
+    −log( exp(a_n·b_n) / (Σ_m exp(a_n·b_m) + 1e-8) + 1e-8 ).
+
+    Args:
+        text: [N, d], z; graph: [N, d], E.
+        text_noise: [N, d], ε; graph_noise: [N, d], ε'; standard normal.
+    """
+    a = F.normalize(text + text * text_noise)
+    b = F.normalize(graph + graph * graph_noise)
+    log_total = (log_sum_exp(a, b).exp() + 1e-8).log()
+    return -(((a * b).sum(dim=1) - log_total).exp() + 1e-8).log().mean()
+
+
+def distillation(student: Tensor, teacher: Tensor) -> Tensor:
+    """Cross entropy of softmax(student) under softmax(teacher) across the d dimensions, mean over [N, d] rows."""
+    return F.cross_entropy(student, teacher.softmax(dim=1))

@@ -1,0 +1,76 @@
+"""Makes RecBole know IRLLRec. The one module that touches RecBole's look-up places.
+
+RecBole 1.2.1 has no plug-in mechanism: it looks models, datasets and trainers up by name in its own modules and settings
+in its own folder. Each function here fills one of these places; nothing of RecBole is copied.
+"""
+
+import sys
+
+import recbole.config
+import recbole.data.dataset
+import recbole.model.general_recommender
+import recbole.quick_start
+import recbole.quick_start.quick_start
+import recbole.trainer
+
+from . import compat, settings
+from .data.dataset import IRLLRecDataset
+from .model import irllrec
+from .trainer import IRLLRecTrainer
+
+MODELS = {"IRLLRec": irllrec}
+
+
+def register() -> None:
+    """Register IRLLRec with RecBole. Called once, on ``import recbole_irllrec``."""
+    compat.apply()
+    for name, module in MODELS.items():
+        # `get_model` imports recbole.model.general_recommender.<name in lower case>
+        sys.modules[f"recbole.model.general_recommender.{name.lower()}"] = module
+        setattr(recbole.model.general_recommender, name, getattr(module, name))
+    recbole.data.dataset.IRLLRecDataset = IRLLRecDataset
+    recbole.trainer.IRLLRecTrainer = IRLLRecTrainer
+    _extend_config()
+    _bring_the_import_along()
+
+
+def _extend_config() -> None:
+    """Give our models their default settings, below the user's own, and check what results."""
+    config_class = recbole.config.Config
+    load_internal, initialise = config_class._load_internal_config_dict, config_class.__init__
+
+    def _load_internal_config_dict(self, model, model_class, dataset):
+        load_internal(self, model, model_class, dataset)
+        if model in MODELS:
+            below_the_users = settings.defaults(model, dataset, self.external_config_dict, self.yaml_loader)
+            self.internal_config_dict.update(below_the_users)
+
+    def __init__(self, *args, **kwargs):
+        initialise(self, *args, **kwargs)
+        if self.model in MODELS:
+            settings.read_settings(self)
+
+    config_class._load_internal_config_dict = _load_internal_config_dict
+    config_class.__init__ = __init__
+
+
+# A spawned child and a Ray worker import the module of the function they are given, and that alone: these two live here,
+# so that such a process knows IRLLRec.
+_run_recboles = recbole.quick_start.quick_start.run_recboles
+_objective_function = recbole.quick_start.objective_function
+
+
+def run_recboles(rank, *args):
+    """RecBole's ``run_recboles``, the target of its multi-process start."""
+    return _run_recboles(rank, *args)
+
+
+def objective_function(config_dict=None, config_file_list=None, saved=True):
+    """RecBole's ``objective_function``, for hyper-parameter search."""
+    return _objective_function(config_dict, config_file_list, saved)
+
+
+def _bring_the_import_along() -> None:
+    recbole.quick_start.quick_start.run_recboles = run_recboles
+    for module in (recbole.quick_start, recbole.quick_start.quick_start):
+        module.objective_function = objective_function

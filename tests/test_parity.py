@@ -1,0 +1,163 @@
+"""The model class against the published implementation's values, in float64."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TinyDataset
+
+from recbole_irllrec.model.irllrec import IRLLRec
+
+GOLDEN = Path(os.environ.get("IRLLREC_GOLDEN_DIR") or Path(__file__).parent / "golden")
+CASES = sorted(GOLDEN.glob("*.npz"))
+
+# golden name -> ours
+PARAMETERS = {
+    "user_intent": "user_prototypes",
+    "item_intent": "item_prototypes",
+    "mlp": "profile_tower",
+    "int_mlp": "intent_tower",
+    "int_mlp_m": "teacher_tower",
+}
+
+
+def ours(golden_name: str) -> str:
+    head, _, rest = golden_name.partition(".")
+    return ".".join(filter(None, [PARAMETERS[head], rest]))
+
+
+def build(case, make_config, dtype) -> IRLLRec:
+    """IRLLRec with the case's sizes, weights, graph and texts, and RecBole's padding rows in place."""
+    config = make_config(
+        embedding_size=int(case["embedding_size"]),
+        n_layers=int(case["n_layers"]),
+        n_intents=int(case["n_intents"]),
+        layer_aggregation="sum",
+        ranking_loss="bpr",
+        fusion="text",
+        reg_weight=float(case["weight.reg_weight"]),
+        profile_weight=float(case["weight.kd_weight"]),
+        profile_temperature=float(case["weight.kd_temperature"]),
+        pairwise_weight=float(case["weight.kd_int_weight"]),
+        pairwise_temperature=float(case["weight.kd_int_temperature"]),
+        translation_weight=float(case["weight.kd_int_weight_2"]),
+        matching_weight=float(case["weight.kd_int_weight_3"]),
+        teacher_momentum=0.999,
+    )
+    texts = {
+        "profile": np.concatenate([case["user_profile"], case["item_profile"]]),
+        "intent": np.concatenate([case["user_intent_text"], case["item_intent_text"]]),
+    }
+    dataset = TinyDataset(case["train_user"], case["train_item"], int(case["n_users"]), int(case["n_items"]), texts)
+    model = IRLLRec(config, dataset).to(dtype)
+    state = {ours(k.removeprefix("param.")): v for k, v in case.items() if k.startswith("param.") and "_embeds" not in k}
+    missing, unexpected = model.load_state_dict({k: torch.tensor(v) for k, v in state.items()}, strict=False)
+    assert not unexpected and set(missing) == {"user_embedding.weight", "item_embedding.weight"}
+    with torch.no_grad():
+        model.user_embedding.weight[1:] = torch.tensor(case["param.user_embeds"])
+        model.item_embedding.weight[1:] = torch.tensor(case["param.item_embeds"])
+    noise = torch.tensor(case["noise_text"], dtype=dtype), torch.tensor(case["noise_interaction"], dtype=dtype)
+    model.translation_noise = lambda like: noise
+    return model
+
+
+def step(model: IRLLRec, case) -> dict[str, torch.Tensor]:
+    """The loss terms of the case's batch, after backward()."""
+    batch = {
+        "user_id": torch.tensor(case["user"]) + 1,
+        "item_id": torch.tensor(case["pos_item"]) + 1,
+        "neg_item_id": torch.tensor(case["neg_item"]) + 1,
+    }
+    model.train()
+    model.zero_grad()
+    losses = model.calculate_loss(batch)
+    sum(losses).backward()
+    return {name: value.detach() for name, value in zip(model.loss_names, losses, strict=True)}
+
+
+def gradient(model: IRLLRec, golden_name: str) -> torch.Tensor:
+    if golden_name in ("user_embeds", "item_embeds"):
+        return getattr(model, golden_name.replace("_embeds", "_embedding")).weight.grad[1:]
+    return model.get_parameter(ours(golden_name)).grad
+
+
+def check_values(case, model: IRLLRec, close) -> None:
+    with torch.no_grad():
+        layers = model.graph_layers()
+        final = model.final_embedding(layers)
+        close(final, np.concatenate([case["user_final"], case["item_final"]]))
+        close(model.interaction_intents(layers), case["interaction_intent"])
+    terms = step(model, case)
+    close(terms["ranking"], case["loss.bpr_loss"])
+    close(terms["regularization"], case["loss.reg_loss"])
+    close(terms["profile"], case["loss.kd_loss"])
+    close(terms["pairwise"], case["loss.kd_int_loss"])
+    close(terms["translation"], case["weight.kd_int_weight_2"] * case["loss.translation_unweighted"])
+    close(terms["matching"], case["loss.itm_weighted"])
+    close(sum(terms.values()), case["loss.total"])
+    for name in case:
+        if name.startswith("grad."):
+            close(gradient(model, name.removeprefix("grad.")), case[name])
+        elif name.startswith("teacher_after."):
+            close(model.get_parameter(ours(name.removeprefix("teacher_after."))).detach(), case[name])
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        return dict(file)
+
+
+def test_there_are_cases():
+    assert CASES, f"no .npz in {GOLDEN}"
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda p: p.stem)
+def test_equals_the_published_implementation_in_float64(path, irllrec_config):
+    case = load(path)
+
+    def close(actual, expected):
+        np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9)
+
+    check_values(case, build(case, irllrec_config, torch.float64), close)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda p: p.stem)
+def test_equals_the_published_implementation_in_float32(path, irllrec_config):
+    case = load(path)
+
+    def close(actual, expected):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * scale)
+
+    check_values(case, build(case, irllrec_config, torch.float32), close)
+
+
+@pytest.mark.parametrize("fill", [0.0, 1e4, float("inf"), float("nan")])
+@pytest.mark.parametrize("path", CASES, ids=lambda p: p.stem)
+def test_padding_rows_have_no_influence(path, fill, irllrec_config):
+    case = load(path)
+    model = build(case, irllrec_config, torch.float32)
+
+    def observe():
+        terms = step(model, case)
+        gradients = [
+            p.grad[1:] if name.endswith("_embedding.weight") else p.grad
+            for name, p in model.named_parameters()
+            if p.requires_grad
+        ]
+        model._forget_scores()
+        with torch.no_grad():
+            scores = model.eval().full_sort_predict({"user_id": torch.arange(1, model.n_users)})
+        return [*terms.values(), *(g.clone() for g in gradients), scores.view(-1, model.n_items)[:, 1:]]
+
+    teacher = model.teacher_tower.state_dict()
+    teacher = {name: value.clone() for name, value in teacher.items()}
+    before = observe()
+    model.teacher_tower.load_state_dict(teacher)  # the first observation moved it
+    with torch.no_grad():
+        model.user_embedding.weight[0] = fill
+        model.item_embedding.weight[0] = fill
+    for expected, actual in zip(before, observe(), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=0, atol=0)
