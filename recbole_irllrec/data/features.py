@@ -1,0 +1,86 @@
+"""What texts are made from, read beside RecBole: feature files, and the fingerprint of the training interactions.
+
+RecBole would add the rows of a feature file to its id space; what is read here never touches the data set.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import IRLLRecError
+
+
+def read_atomic_file(
+    path: str | os.PathLike[str], field_separator: str = "\t", encoding: str = "utf-8"
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Read one of RecBole's atomic files as text.
+
+    Quotes are ordinary characters, except a pair around a whole value, which is dropped as RecBole drops it. What a
+    line has beyond the last column belongs to the last column; what it lacks is empty.
+
+    Returns:
+        The values, strings, with one column per field and a missing value as ``""``; and each field's type.
+
+    Raises:
+        IRLLRecError: the file cannot be decoded, or its first line is not a list of ``name:type``.
+    """
+    try:
+        lines = Path(path).read_text(encoding=encoding).split("\n")
+    except UnicodeDecodeError:
+        raise IRLLRecError(f"{path} is not {encoding} text: convert it, or set `encoding` to what it is.") from None
+    header = [field.split(":") for field in lines[0].split(field_separator)]
+    if any(len(field) != 2 for field in header):
+        raise IRLLRecError(
+            f"The first line of {path} is {lines[0][:80]!r}, where name:type is expected for each column, "
+            f"parted by {field_separator!r} (`field_separator`): put that line in, or set the separator."
+        )
+    names = [name for name, _ in header]
+    body = pd.Series([line for line in lines[1:] if line], dtype=object)
+    parts = body.str.split(field_separator, n=len(names) - 1, expand=True, regex=False)
+    frame = parts.reindex(columns=range(len(names))).fillna("").set_axis(names, axis=1)
+    unquoted = frame.apply(lambda column: column.str.replace(r'^"([^"]*)"$', r"\1", regex=True))
+    return unquoted, {name: kind for name, kind in header}
+
+
+def read_features(path: str | os.PathLike[str], id_field: str, field_separator: str, encoding: str) -> pd.DataFrame:
+    """Read the words that a ``.item`` or ``.user`` file says about each token.
+
+    Only fields of type ``token`` and ``token_seq`` hold words. Numbers are left out: an average rating or a count of
+    reviews in such a file may have been computed from held-out interactions.
+
+    Returns:
+        Strings, indexed by token, one column per field without ``id_field``; a repeated token keeps its first row, as
+        in RecBole. No rows where there is no such file.
+
+    Raises:
+        IRLLRecError: the file cannot be read, or has no column ``id_field``.
+    """
+    if not Path(path).is_file():
+        return pd.DataFrame(index=pd.Index([], dtype=object))
+    frame, types = read_atomic_file(path, field_separator, encoding)
+    if id_field not in frame:
+        raise IRLLRecError(f"{path} has no column {id_field}, but {', '.join(types)}: name its column of ids so.")
+    words = [name for name, kind in types.items() if kind in ("token", "token_seq") and name != id_field]
+    return frame.drop_duplicates(id_field).set_index(id_field)[words]
+
+
+def train_fingerprint(user_tokens: np.ndarray, item_tokens: np.ndarray) -> str:
+    """The fingerprint of a set of training interactions.
+
+    It is the SHA-256, in hexadecimal, of the lines ``user<TAB>item<NEWLINE>`` in UTF-8, each different pair once, in
+    ascending order of bytes; for a pre-split data set whose file begins with these two columns this is
+    ``tail -n +2 <dataset>.train.inter | cut -f1,2 | LC_ALL=C sort -u | sha256sum``.
+
+    Args:
+        user_tokens: [n] the user of each interaction, as a token (never an internal id).
+        item_tokens: [n] its item.
+    """
+    user_codes, users = pd.factorize(np.asarray(user_tokens, dtype=object), sort=True)
+    item_codes, items = pd.factorize(np.asarray(item_tokens, dtype=object), sort=True)
+    pairs = np.unique(user_codes.astype(np.int64) * max(len(items), 1) + item_codes)  # also sorts by user, then item
+    lines = pd.Series(users[pairs // max(len(items), 1)], dtype=object) + "\t"
+    lines += pd.Series(items[pairs % max(len(items), 1)], dtype=object) + "\n"
+    return hashlib.sha256(lines.str.cat().encode()).hexdigest()

@@ -1,0 +1,263 @@
+"""Which text is used: from the settings and the files of a data set to one embedding a node.
+
+The rules are told in ``docs/text-tables.md``.
+"""
+
+import logging
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_matrix
+
+from ..errors import IRLLRecError
+from ..text.default import default_tables
+from .features import train_fingerprint
+from .intents import IntentTable, Rows
+
+KINDS = ("profile", "intent")
+SIDES = ("user", "item")
+_WEIGHTS = {"profile": "profile_weight", "intent": "pairwise_weight, translation_weight and matching_weight"}
+
+
+class NodeText(NamedTuple):
+    """The embedded texts of all N nodes, users first, each side in the order of RecBole's ids without the padding."""
+
+    embedding: np.ndarray  # float32 [N, dim]; zeros where missing
+    present: np.ndarray  # bool [N]
+
+
+class _Preloaded(NamedTuple):
+    """A field of RecBole's `preload_weight`."""
+
+    field: str
+
+    def __str__(self) -> str:
+        return f"preload_weight's field {self.field}"
+
+
+class _Sources(NamedTuple):
+    """Where the texts of one kind come from."""
+
+    user: Path | _Preloaded | None
+    item: Path | _Preloaded | None
+
+
+def resolve(config, dataset, kinds: Iterable[str]) -> dict[str, NodeText]:
+    """Find, read and check the texts of a training data set.
+
+    Args:
+        config: RecBole's settings with IRLLRec's own.
+        dataset: the *training* data set: its interactions may go into texts.
+        kinds: which texts are wanted, of "profile" and "intent".
+
+    Returns:
+        The texts of each kind; kinds that come from the same files share their arrays.
+
+    Raises:
+        IRLLRecError: a table is absent or damaged, does not fit the data set or the other side's table, was made with
+            other interactions, or covers too little.
+    """
+    wanted = list(dict.fromkeys(kinds))
+    if not wanted:
+        return {}
+    sources = {kind: _Sources(*(_locate(config, dataset, side, kind) for side in SIDES)) for kind in KINDS}
+    reader = _Reader(config, dataset, use_default=not any(any(found) for found in sources.values()))
+    texts: dict[str, NodeText] = {}
+    for kind in wanted:
+        twin = next((done for done in texts if sources[done] == sources[kind]), None)
+        if twin is not None:
+            texts[kind] = texts[twin]
+            logging.getLogger().info(f"The {kind} text is the {twin} text: both come from the same tables.")
+            continue
+        texts[kind] = reader.node_text(kind, sources[kind])
+    return texts
+
+
+def _locate(config, dataset, side: str, kind: str) -> Path | _Preloaded | None:
+    """The named table, else RecBole's `preload_weight`, else the file of the default name, else None."""
+    setting = f"{side}_{kind}_table"
+    folder = Path(config["data_path"])
+    if config[setting]:
+        named = Path(config[setting]).expanduser()
+        for path in (named, folder / named):
+            if path.is_file():
+                return path
+        raise IRLLRecError(
+            f"The setting {setting} names {config[setting]}, which is no file, neither from the current folder nor in "
+            f"{folder}: correct the path, or remove the setting."
+        )
+    fields = [field for field in config["preload_weight"] or {} if field in set(dataset.alias[f"{side}_id"])]
+    if len(fields) > 1:
+        raise IRLLRecError(
+            f"The setting preload_weight has several fields of {side} ids ({', '.join(fields)}): keep one of them, or "
+            f"name a table in {setting}."
+        )
+    if fields:
+        return _Preloaded(fields[0])
+    found = folder / f"{config['dataset']}.{side}_{kind}.parquet"
+    return found if found.is_file() else None
+
+
+class _Reader:
+    """Reads the sources of one data set, each once."""
+
+    def __init__(self, config, dataset, use_default: bool):
+        self._config = config
+        self._dataset = dataset
+        self._use_default = use_default
+        self._log = logging.getLogger()
+        self._tables: dict[tuple[str, Path | _Preloaded], IntentTable] = {}
+        fields = (dataset.uid_field, dataset.iid_field)
+        # Row 0 is RecBole's padding.
+        self._tokens = {
+            side: dataset.field2id_token[f][1:].astype(object) for side, f in zip(SIDES, fields, strict=True)
+        }
+        self._train = {
+            side: np.asarray(dataset.inter_feat[f], np.int64) - 1 for side, f in zip(SIDES, fields, strict=True)
+        }
+
+    def node_text(self, kind: str, sources: _Sources) -> NodeText:
+        """The texts of one kind."""
+        mean_of_items = self._config["user_text"] == "mean_of_items"
+        if self._use_default:
+            users, items = self._default
+            tables = {"user": None if mean_of_items else users, "item": items}
+        else:
+            self._refuse_gaps(kind, sources, mean_of_items)
+            tables = {
+                side: None if source is None else self._read(side, source)
+                for side, source in zip(SIDES, sources, strict=True)
+            }
+        user_table, item_table = tables["user"], tables["item"]
+        assert item_table is not None  # `_refuse_gaps`
+        item_rows = self._rows(kind, "item", item_table)
+        if user_table is None:
+            user_rows = self._mean_of_items(item_rows)
+            self._check_coverage(
+                kind, "user", user_rows, f"the mean embedding of the user's items in {item_table.origin}"
+            )
+        else:
+            _refuse_two_encoders(user_table, item_table)
+            user_rows = self._rows(kind, "user", user_table)
+        embedding = np.concatenate([user_rows.embeddings, item_rows.embeddings], dtype=np.float32)
+        return NodeText(embedding, np.concatenate([user_rows.present, item_rows.present]))
+
+    @cached_property
+    def _train_tokens(self) -> dict[str, np.ndarray]:
+        return {side: self._tokens[side][self._train[side]] for side in SIDES}
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return train_fingerprint(self._train_tokens["user"], self._train_tokens["item"])
+
+    @cached_property
+    def _default(self):
+        return default_tables(
+            self._config,
+            self._tokens["user"],
+            self._tokens["item"],
+            pd.DataFrame(self._train_tokens),
+            self._fingerprint,
+        )
+
+    def _refuse_gaps(self, kind: str, sources: _Sources, mean_of_items: bool) -> None:
+        user_setting, item_setting = (f"{side}_{kind}_table" for side in SIDES)
+        if sources.user is None and sources.item is None:
+            other = next(name for name in KINDS if name != kind)
+            raise IRLLRecError(
+                f"There is a table of {other} texts and none of {kind} texts: name the {other} tables in "
+                f"{user_setting} and {item_setting} as well, or set {_WEIGHTS[kind]} to 0."
+            )
+        if sources.item is None:
+            raise IRLLRecError(
+                f"Users have {kind} texts ({sources.user}) and items have none: name a table in {item_setting}."
+            )
+        if sources.user is None and not mean_of_items:
+            raise IRLLRecError(
+                f"Items have {kind} texts ({sources.item}) and users have none: name a table in {user_setting}, or set "
+                f"`user_text: mean_of_items`, which gives each user the mean embedding of its training items."
+            )
+
+    def _read(self, side: str, source: Path | _Preloaded) -> IntentTable:
+        """Read a table and refuse it if other interactions went into it."""
+        key = (side, source)
+        if key not in self._tables:
+            table = self._preloaded(side, source) if isinstance(source, _Preloaded) else self._read_file(source)
+            self._check_leakage(table)
+            self._tables[key] = table
+        return self._tables[key]
+
+    def _read_file(self, path: Path) -> IntentTable:
+        return IntentTable.read(
+            path, self._config["field_separator"], self._config["seq_separator"], self._config["encoding"]
+        )
+
+    def _preloaded(self, side: str, source: _Preloaded) -> IntentTable:
+        matrix = self._dataset.get_preload_weight(source.field)
+        if matrix.ndim != 2:
+            raise IRLLRecError(
+                f"{source} holds one number for each token, where embeddings are of type float_seq: change the type in "
+                f"the file's first line, or name tables in {side}_profile_table and {side}_intent_table."
+            )
+        return IntentTable.from_arrays(self._tokens[side], matrix[1:], encoder=None, source=None, origin=str(source))
+
+    def _check_leakage(self, table: IntentTable) -> None:
+        made = table.metadata
+        if made.train_fingerprint is not None and made.train_fingerprint != self._fingerprint:
+            raise IRLLRecError(
+                f"{table.origin}, train_fingerprint, says that it was made with other training interactions "
+                f"({made.train_fingerprint[:12]}) than those of this run ({self._fingerprint[:12]}), so it may know "
+                f"what is to be predicted: make it again from this split, or use the split that it was made with."
+            )
+        if made.train_fingerprint is None and made.source != "features":
+            how = "was made with interactions" if made.source else "does not say what it was made from"
+            self._log.warning(
+                f"{table.origin} {how} and carries no fingerprint of them: whether it was made from the training "
+                f"interactions alone cannot be checked."
+            )
+
+    def _rows(self, kind: str, side: str, table: IntentTable) -> Rows:
+        rows = table.rows_for(self._tokens[side])
+        made = table.metadata
+        what = f"{table.origin} (encoder {made.encoder or 'unknown'}, {made.dim} wide, {rows.unknown} other tokens)"
+        self._check_coverage(kind, side, rows, what)
+        return rows
+
+    def _check_coverage(self, kind: str, side: str, rows: Rows, what: str) -> None:
+        n, of = int(rows.present.sum()), len(rows.present)
+        share = n / of
+        figures = f"{n} of {of} {side}s ({share:.1%})"
+        least = self._config["min_text_coverage"] or 0
+        if n == 0:
+            raise IRLLRecError(f"The {kind} text covers {figures} in {what}: add embeddings for them.")
+        if share < least:
+            raise IRLLRecError(
+                f"The {kind} text covers {figures}, below min_text_coverage {least:g}, in {what}: add the missing "
+                f"embeddings, or lower min_text_coverage."
+            )
+        self._log.info(f"The {kind} text covers {figures}: {what}.")
+
+    def _mean_of_items(self, items: Rows) -> Rows:
+        """Each user's mean embedding over those of its training items that have one."""
+        pairs = (self._train["user"], self._train["item"])
+        shape = (len(self._tokens["user"]), len(self._tokens["item"]))
+        read = csr_matrix((np.ones(len(pairs[0]), np.float32), pairs), shape)
+        read.data[:] = 1  # a repeated interaction counts once
+        counts = read @ items.present.astype(np.float32)
+        sums = read @ items.embeddings.astype(np.float32)
+        return Rows(sums / np.maximum(counts, 1)[:, None], counts > 0, 0)
+
+
+def _refuse_two_encoders(users: IntentTable, items: IntentTable) -> None:
+    first, second = users.metadata, items.metadata
+    known = first.encoder is not None and second.encoder is not None
+    if first.dim != second.dim or (known and first.encoder != second.encoder):
+        raise IRLLRecError(
+            f"Users and items share the text towers and need one encoder, but {users.origin} comes from "
+            f"{first.encoder or 'an unknown one'}, {first.dim} wide, and {items.origin} from "
+            f"{second.encoder or 'an unknown one'}, {second.dim} wide: embed both with one encoder."
+        )
