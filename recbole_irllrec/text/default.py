@@ -59,8 +59,8 @@ def default_tables(
             log.warning(f"The default text tables are not kept for the next run ({error}).")
     log.info(
         f"No text table is named or found: {done} the default without a language model, as profile and as intent: "
-        f"items from the words of {_path(config, 'item')}, users from those of {_path(config, 'user')} and of their training "
-        f"items, embedded with {TfidfSvdEncoder.version}, {tables.item.metadata.dim} wide; in {folder}."
+        f"items from the words of {_path(config, 'item')}, users from those of {_path(config, 'user')} and of their "
+        f"training items, embedded with {TfidfSvdEncoder.version}, {tables.item.metadata.dim} wide; in {folder}."
     )
     return tables
 
