@@ -15,3 +15,10 @@ __version__ = "0.1.0"
 _checkout = Path(__file__).resolve().parent.parent
 if (_checkout / "properties" / "model" / "IRLLRec.yaml").is_file():
     __path__.append(str(_checkout))
+
+from .errors import IRLLRecError  # noqa: E402  (after the path is complete)
+from .registration import register  # noqa: E402
+
+register()
+
+__all__ = ["IRLLRecError", "__version__"]

@@ -7,6 +7,7 @@ arguments and makes plain data from them. Instances are made with ``object.__new
 no method of an allowed class is called with anything from the file before the whole file has been checked.
 """
 
+import _compat_pickle
 import collections
 import enum
 import importlib
@@ -283,15 +284,14 @@ def build_complex(reader: "Reader", real: Any, imaginary: Any) -> complex:
     return complex(real, imaginary)
 
 
-def build_bytes(reader: "Reader", text: Any, encoding: Any) -> bytes:
+def build_bytes(reader: "Reader", text: Any = "", encoding: Any = "latin1") -> bytes:
     """Bytes as pickle's older protocols write them."""
-    require(type(text) is str and is_one_of(encoding, "latin1"), "bytes")
+    require(type(text) is str and is_one_of(encoding, "latin1", "latin-1"), "bytes")
     return text.encode("latin1")
 
 
-def build_bytearray(reader: "Reader", raw: Any = b"") -> bytearray:
-    require(type(raw) is bytes, "a bytearray")
-    return bytearray(raw)
+def build_bytearray(reader: "Reader", raw: Any = b"", *encoding: Any) -> bytearray:
+    return bytearray(raw if type(raw) is bytes else build_bytes(reader, raw, *encoding))
 
 
 def build_logger(reader: "Reader", name: Any = None) -> logging.Logger:
@@ -461,6 +461,7 @@ BUILDERS: dict[str, Callable] = {
     "builtins.complex": build_complex,
     "builtins.bytearray": build_bytearray,
     "builtins.getattr": build_attribute,
+    "builtins.bytes": build_bytes,
     "_codecs.encode": build_bytes,
     "logging.getLogger": build_logger,
     "pandas.core.internals.managers.BlockManager": frame_part("manager"),
@@ -569,7 +570,9 @@ class Reader(_Unpickler):
     # Names.
 
     def find_class(self, module: str, name: str) -> Any:
-        module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)
+        if self.proto < 3:
+            module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))
+            module = _compat_pickle.IMPORT_MAPPING.get(module, module)
         path = f"{module}.{name}"
         if module == "torch" and isinstance(dtype := vars(torch).get(name), torch.dtype):
             return dtype

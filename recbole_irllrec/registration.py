@@ -45,8 +45,9 @@ def _extend_config() -> None:
             below_the_users = settings.defaults(model, dataset, self.external_config_dict, self.yaml_loader)
             self.internal_config_dict.update(below_the_users)
 
-    def __init__(self, *args, **kwargs):
-        initialise(self, *args, **kwargs)
+    def __init__(self, model=None, dataset=None, config_file_list=None, config_dict=None):
+        self.config_file_list = config_file_list  # a refusal names the file
+        initialise(self, model, dataset, config_file_list, config_dict)
         if self.model in MODELS:
             settings.read_settings(self)
 

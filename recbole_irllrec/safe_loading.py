@@ -185,8 +185,8 @@ def _device_here(device: Any) -> torch.device:
     return torch.device("cpu")
 
 
-def _check_settings(settings: dict[str, Any]) -> None:
-    """Refuse settings that are no plain values, or that RecBole would evaluate, import or follow out of its folders."""
+def _check_values(settings: Any) -> None:
+    """Refuse settings that are no plain values, or that are without end."""
     left = MOST_VALUES
     todo: list[Any] = [settings]
     while todo:
@@ -200,6 +200,11 @@ def _check_settings(settings: dict[str, Any]) -> None:
         else:
             plain = type(value) in inert_pickle.KEYS or type(value) in (torch.device, np.ndarray)
             inert_pickle.require(plain, f"a setting that is a {type(value).__name__}")
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    """Refuse settings that are no plain values, or that RecBole would evaluate, import or follow out of its folders."""
+    _check_values(settings)
     inert_pickle.require(all(type(name) is str for name in settings), "a setting without a name")
     model, dataset, teacher = (settings.get(name) for name in ("model", "dataset", "teacher"))
     inert_pickle.require(type(model) is str and model.isidentifier(), "a model name that is none")
@@ -247,6 +252,7 @@ def _decode(value: Any) -> Any:
 
 def _settings_from_plain(plain: dict[str, Any]) -> dict[str, Any]:
     try:
+        _check_values(plain)
         settings = _decode(plain["settings"])
         settings["device"] = torch.device(settings["device"])
         _check_settings(settings)

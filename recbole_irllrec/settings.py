@@ -149,7 +149,7 @@ def _origin(config, name: str) -> str:
     if name in config.variable_config_dict:
         return "in config_dict"
     if name in config.file_config_dict:
-        return "in the configuration files"
+        return f"in {', '.join(config.__dict__.get('config_file_list') or ['the configuration files'])}"
     return "by default"
 
 

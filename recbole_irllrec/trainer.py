@@ -130,7 +130,8 @@ class IRLLRecTrainer(Trainer):
             "best_valid_result": result and {name: float(value) for name, value in result.items()},
             "train_loss": dict(self.train_loss_dict),
             "random": _random_state(),
-            "loader": train_data.generator.get_state(),
+            # none after RecBole's save_dataloaders: the loader then draws from torch's own generator
+            "loader": train_data.generator and train_data.generator.get_state(),
         }
         _save(self._state(self._next_epoch - 1) | run, self._run_file)
 

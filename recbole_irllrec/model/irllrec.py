@@ -193,13 +193,13 @@ class IRLLRec(LightGCN):
             base: [N, d]; text: [N, d]; present: [N] bool, where there is a text.
             user, positive, negative: [B] nodes.
         """
-        users = torch.arange(self.graph.n_users, device=user.device)
         total = base.new_zeros(())
-        for nodes, candidates in ((user, users), (positive, positive), (negative, negative)):
-            nodes, candidates = nodes[present[nodes]], candidates[present[candidates]]
+        for batch, all_users in ((user, True), (positive, False), (negative, False)):
+            nodes, counts = batch[present[batch]].unique(return_counts=True)
             if len(nodes):
-                x, y, others = F.embedding(nodes, base), F.embedding(nodes, text), F.embedding(candidates, text)
-                total = total + losses.info_nce(x, y, others, temperature)
+                candidates = text[: self.graph.n_users][present[: self.graph.n_users]] if all_users else None
+                x, y = F.embedding(nodes, base), F.embedding(nodes, text)
+                total = total + losses.info_nce(x, y, counts.to(base.dtype), temperature, candidates)
         return total / len(user)
 
     def _translation(self, intent: Tensor, final: Tensor) -> Tensor:

@@ -17,44 +17,51 @@ def unit(x: Tensor) -> Tensor:
 
 
 class _LogSumExp(torch.autograd.Function):
-    """log Σ_m exp(a_n · b_m) for every n, in blocks of rows, in the backward pass too."""
+    """log Σ_m exp(a_n · b_m + bias_m) for every n, in blocks of rows, in the backward pass too."""
 
     @staticmethod
-    def forward(ctx, a, b):
-        result = torch.cat([(rows @ b.T).logsumexp(dim=1) for rows in a.split(_ROW_BLOCK)])
-        ctx.save_for_backward(a, b, result)
+    def forward(ctx, a, b, bias):
+        result = torch.cat([torch.addmm(bias, rows, b.T).logsumexp(dim=1) for rows in a.split(_ROW_BLOCK)])
+        ctx.save_for_backward(a, b, bias, result)
         return result
 
     @staticmethod
     def backward(ctx, grad):
-        a, b, result = ctx.saved_tensors
-        grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)
+        a, b, bias, result = ctx.saved_tensors
+        grad_a, grad_b = [], torch.zeros_like(b)
         blocks = zip(a.split(_ROW_BLOCK), result.split(_ROW_BLOCK), grad.split(_ROW_BLOCK), strict=True)
-        start = 0
         for rows, log_sum, upstream in blocks:
-            share = (rows @ b.T - log_sum[:, None]).exp_() * upstream[:, None]
-            grad_a[start : start + len(rows)] = share @ b
-            grad_b += share.T @ rows
-            start += len(rows)
-        return grad_a, grad_b
+            share = (torch.addmm(bias, rows, b.T) - log_sum[:, None]).exp_() * upstream[:, None]
+            grad_a.append(share @ b)
+            grad_b.addmm_(share.T, rows)
+        return torch.cat(grad_a), grad_b, None
 
 
-def log_sum_exp(a: Tensor, b: Tensor) -> Tensor:
-    """log Σ_m exp(a_n · b_m), [n, d], [m, d] -> [n], in memory O((n + m) d + m)."""
-    return _LogSumExp.apply(a, b)
+def log_sum_exp(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """log Σ_m exp(a_n · b_m + bias_m), [n, d], [m, d], [m] -> [n], in memory O((n + m) d + m).
+
+    ``bias`` has no gradient.
+    """
+    return _LogSumExp.apply(a, b, b.new_zeros(len(b)) if bias is None else bias)
 
 
-def info_nce(x: Tensor, y: Tensor, candidates: Tensor, temperature: float) -> Tensor:
+def info_nce(
+    x: Tensor, y: Tensor, counts: Tensor, temperature: float, candidates: Tensor | None = None
+) -> Tensor:
     """Σ over rows of −x̂·ŷ/τ + log Σ_{y'} exp(x̂·ŷ'/τ).
 
+    A row that a batch repeats is contrasted once, with its multiplicity: exactly the sum over the list with repeats.
+
     Args:
-        x: [n, d] anchors.
+        x: [n, d] anchors, each once.
         y: [n, d] their positives.
-        candidates: [m, d], the negatives with the positives among them.
+        counts: [n], how often the batch has each.
         temperature: τ.
+        candidates: [m, d], the negatives with the positives among them; without them, ``y`` with its repeats.
     """
-    x = unit(x) / temperature
-    return (log_sum_exp(x, unit(candidates)) - (x * unit(y)).sum(dim=1)).sum()
+    x, y = unit(x) / temperature, unit(y)
+    log_sum = log_sum_exp(x, y, counts.log()) if candidates is None else log_sum_exp(x, unit(candidates))
+    return (counts * (log_sum - (x * y).sum(dim=1))).sum()
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:

@@ -1,0 +1,40 @@
+# `make run`, `make test` and `make check` each set up what they need.
+VENV ?= .venv
+BIN := $(VENV)/bin
+# the first interpreter of a version that Ray 2.6.3, which RecBole pins, has wheels for
+PYTHON ?= $(shell for p in python3.11 python3.10 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+# where a CPU build of torch lies in pip's find-links, the pinned version resolves to it
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+
+.PHONY: run test test-slow check clean
+
+run: $(VENV)/installed
+	$(BIN)/run_recbole --model=IRLLRec --dataset=ml-100k
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "recbole-irllrec needs Python 3.10 or 3.11 and found neither: install one, or name it with make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(BIN)/python setup.py constraints.txt
+	$(PIP) torch
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,92 @@
+"""``run_recbole``: RecBole's own script as a command, with IRLLRec registered."""
+
+import argparse
+import sys
+import warnings
+
+from ..errors import IRLLRecError
+
+EPILOG = """\
+Every setting of RecBole and of the model can be given as --key=value, e.g.
+
+  run_recbole --model=IRLLRec --dataset=ml-100k --learning_rate=0.002 --epochs=50
+  run_recbole --model=IRLLRec --dataset=ml-100k --preset=published
+  run_recbole --model=IRLLRec --dataset=ml-100k --resume=True      # goes on where a run was stopped
+  run_recbole --model=LightGCN --dataset=my-data --config_files="my-data.yaml my-model.yaml"
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="run_recbole",
+        description="Train and evaluate a RecBole model, IRLLRec among them.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # --epoch=3 is a misspelt setting, not a flag
+    )
+    parser.add_argument("--model", "-m", default="IRLLRec", help="name of the model (default: IRLLRec)")
+    parser.add_argument("--dataset", "-d", default="ml-100k", help="name of the dataset (default: ml-100k)")
+    parser.add_argument("--config_files", default=None, help='YAML files with settings, "first.yaml second.yaml"')
+    parser.add_argument("--nproc", type=int, default=1, help="processes on this machine, one a GPU (default: 1)")
+    parser.add_argument("--ip", default="localhost", help="address of the master node (default: localhost)")
+    parser.add_argument("--port", default="5678", help="port of the master node (default: 5678)")
+    parser.add_argument("--world_size", type=int, default=-1, help="processes on all machines (default: nproc)")
+    parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process (default: 0)")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def main() -> int:
+    """Run the command with ``sys.argv``. Returns the exit status."""
+    args, _settings = _parser().parse_known_args()
+    # RecBole's Config reads the settings from sys.argv by itself, and warns of what is no --key=value.
+    sys.argv = [sys.argv[0], *(a for a in sys.argv[1:] if a != "--debug")]
+    if not args.debug:
+        _silence_other_peoples_warnings()
+    try:
+        result = _run(args)
+    except (IRLLRecError, FileNotFoundError) as error:
+        if args.debug:
+            raise
+        print(f"run_recbole: {error}", file=sys.stderr)
+        return 1
+    if result is not None:
+        print(_table(result))
+    return 0
+
+
+def _run(args: argparse.Namespace) -> dict | None:
+    import recbole_irllrec  # noqa: F401  (registers IRLLRec)
+    from recbole.quick_start import run
+
+    return run(
+        args.model,
+        args.dataset,
+        config_file_list=args.config_files.strip().split() if args.config_files else None,
+        nproc=args.nproc,
+        world_size=args.world_size,
+        ip=args.ip,
+        port=args.port,
+        group_offset=args.group_offset,
+    )
+
+
+def _table(result: dict) -> str:
+    """The best validation metrics beside the test metrics."""
+    from tabulate import tabulate
+
+    valid, test = result["best_valid_result"] or {}, result["test_result"] or {}
+    rows = [(name, valid.get(name), value) for name, value in test.items()]
+    return "\n" + tabulate(rows, headers=["metric", "valid (best)", "test"], floatfmt=".4f")
+
+
+def _silence_other_peoples_warnings() -> None:
+    """Deprecation notices of RecBole's and Ray's own code, about which its users can do nothing."""
+    for module in ("recbole", "ray", "thop", "pkg_resources", "torch"):
+        warnings.filterwarnings("ignore", category=FutureWarning, module=module)
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=module)
+        warnings.filterwarnings("ignore", category=UserWarning, message="pkg_resources is deprecated")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""What the model promises beyond the formulas: LightGCN's course, repeatability, missing texts, fusion, precision."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import TinyDataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recbole.data import create_dataset, data_preparation
+from recbole.quick_start import run_recbole
+from recbole.utils import get_model, get_trainer, init_seed
+
+from recbole_irllrec.model import losses
+from recbole_irllrec.model.graph import InteractionGraph, interaction_intents, propagate
+from recbole_irllrec.model.irllrec import IRLLRec
+
+NO_TEXT = {"profile_weight": 0, "pairwise_weight": 0, "translation_weight": 0, "matching_weight": 0}
+
+
+def train(config, epochs):
+    """RecBole's way from a Config to a trained model: (epoch losses, scores of 50 users)."""
+    init_seed(config["seed"], config["reproducibility"])
+    train_data, valid_data, _ = data_preparation(config, create_dataset(config))
+    init_seed(config["seed"], config["reproducibility"])
+    model = get_model(config["model"])(config, train_data._dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    trainer.fit(train_data, valid_data, saved=False, verbose=False)
+    with torch.no_grad():
+        scores = model.eval().full_sort_predict({"user_id": torch.arange(1, 51)})
+    return list(trainer.train_loss_dict.values()), scores.view(50, -1)[:, 1:]
+
+
+def test_without_alignment_it_is_lightgcn(irllrec_config):
+    from recbole.config import Config
+
+    common = {"reg_weight": 0.0, "epochs": 3, "show_progress": False, "n_layers": 2, "seed": 7}
+    ours = irllrec_config(**common, **NO_TEXT, layer_aggregation="mean", ranking_loss="bpr", embedding_size=64)
+    theirs = Config(model="LightGCN", dataset="ml-100k", config_dict=common)
+    our_losses, our_scores = train(ours, 3)
+    their_losses, their_scores = train(theirs, 3)
+    np.testing.assert_allclose(our_losses, their_losses, rtol=1e-5)
+    torch.testing.assert_close(our_scores, their_scores, rtol=1e-5, atol=1e-5)
+
+
+def test_same_seed_same_numbers():
+    config = {"epochs": 2, "show_progress": False}
+    first, second = (run_recbole("IRLLRec", "ml-100k", config_dict=dict(config), saved=False) for _ in range(2))
+    assert first == second
+
+
+def random_case(seed, missing_share=0.0, n_users=9, n_items=12, dim=5):
+    rng = np.random.default_rng(seed)
+    texts = {}
+    for kind in ("profile", "intent"):
+        texts[kind] = rng.normal(size=(n_users + n_items, dim)).astype(np.float32)
+        texts[f"{kind}_present"] = rng.random(n_users + n_items) >= missing_share
+    users, items = rng.integers(0, n_users, 40), rng.integers(0, n_items, 40)
+    return TinyDataset(users, items, n_users, n_items, texts)
+
+
+def batch_of(dataset, size=16, seed=0):
+    rng = np.random.default_rng(seed)
+    ids = {"user_id": dataset.n_users, "item_id": dataset.n_items, "neg_item_id": dataset.n_items}
+    return {name: torch.tensor(rng.integers(1, n + 1, size)) for name, n in ids.items()}
+
+
+@pytest.mark.parametrize("fusion", ["text", "sum", "gate"])
+@pytest.mark.parametrize("ranking_loss", ["bpr", "softmax"])
+def test_every_fusion_and_ranking_loss_trains_every_parameter(fusion, ranking_loss, irllrec_config):
+    weights = {"pairwise_weight": 0.1, "translation_weight": 0.1, "matching_weight": 0.1, "profile_weight": 0.1}
+    config = irllrec_config(fusion=fusion, ranking_loss=ranking_loss, reg_weight=1e-4, **weights)
+    dataset = random_case(0)
+    model = IRLLRec(config, dataset).train()
+    terms = model.calculate_loss(batch_of(dataset))
+    assert model.loss_names == ("ranking", "regularization", "profile", "pairwise", "translation", "matching")
+    sum(terms).backward()
+    for name, parameter in model.named_parameters():
+        if name.startswith("teacher"):
+            assert not parameter.requires_grad and parameter.grad is None
+        else:
+            assert parameter.grad.isfinite().all() and parameter.grad.abs().sum() > 0, name
+
+
+def test_no_gradient_reaches_the_interaction_intents_through_the_teacher(irllrec_config):
+    """In `sum` fusion the teacher sees r, but only the student's side may move it."""
+    dataset = random_case(1)
+    config = irllrec_config(fusion="sum", matching_weight=1.0)
+    model = IRLLRec(config, dataset).double()
+    n = dataset.n_users + dataset.n_items
+    intent, teacher, r = (torch.randn(n, 64, dtype=torch.float64) for _ in range(3))
+    r.requires_grad_()
+    (actual,) = torch.autograd.grad(model._distillation(intent, teacher, r), r)
+    fixed = (teacher + r).detach().softmax(dim=1)
+    expected = ((intent + r).softmax(dim=1) - fixed) / n
+    torch.testing.assert_close(actual, expected.detach())
+
+
+@pytest.mark.parametrize("setting", ["profile_weight", "pairwise_weight", "translation_weight", "matching_weight"])
+def test_a_missing_text_has_no_influence(setting, irllrec_config):
+    """Neither as a positive nor as a negative: other values in its row change nothing."""
+    config = irllrec_config(**{**NO_TEXT, setting: 0.5})
+    dataset = random_case(2, missing_share=0.4)
+    noise = [torch.randn(dataset.n_users + dataset.n_items, 64) for _ in range(2)]
+
+    def observe():
+        torch.manual_seed(0)
+        model = IRLLRec(config, dataset).train()
+        model.translation_noise = lambda like: noise
+        terms = model.calculate_loss(batch_of(dataset))
+        sum(terms).backward()
+        return [*terms, *(p.grad for p in model.parameters() if p.requires_grad)]
+
+    before = observe()
+    for kind in ("profile", "intent"):
+        dataset.texts[kind][~dataset.texts[f"{kind}_present"]] = 1e3
+    for expected, actual in zip(before, observe(), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_nodes_without_any_text_leave_zero_alignment(irllrec_config):
+    dataset = random_case(3)
+    dataset.texts["profile_present"][:] = False
+    model = IRLLRec(irllrec_config(**{**NO_TEXT, "profile_weight": 1.0}), dataset)
+    terms = dict(zip(("ranking", "regularization", "profile"), model.calculate_loss(batch_of(dataset)), strict=True))
+    assert terms["profile"] == 0
+
+
+def test_edge_dropout_acts_in_training_only(irllrec_config):
+    dataset = random_case(4)
+    model = IRLLRec(irllrec_config(**NO_TEXT, edge_dropout=0.5), dataset)
+    with torch.no_grad():
+        model.train()
+        assert not torch.equal(model.graph_layers()[1], model.graph_layers()[1])
+        model.eval()
+        assert torch.equal(model.graph_layers()[1], model.graph_layers()[1])
+
+
+def test_autocast_keeps_the_losses_close(irllrec_config):
+    dataset = random_case(5)
+    model = IRLLRec(irllrec_config(profile_weight=0.5, pairwise_weight=0.5), dataset).train()
+    noise = [torch.randn(dataset.n_users + dataset.n_items, 64) for _ in range(2)]
+    model.translation_noise = lambda like: noise
+    exact = torch.stack(model.calculate_loss(batch_of(dataset)))
+    with torch.autocast(device_type="cpu"):
+        mixed = torch.stack(model.calculate_loss(batch_of(dataset)))
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, exact, rtol=2e-2, atol=1e-4)
+
+
+# ---- pure functions against their dense formulation -----------------------------------------------------------------
+
+sizes = st.integers(1, 7)
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=sizes, m=sizes, d=sizes, seed=st.integers(0, 10))
+def test_log_sum_exp_equals_the_dense_one(n, m, d, seed):
+    generator = torch.Generator().manual_seed(seed)
+    a = torch.randn(n, d, dtype=torch.float64, generator=generator, requires_grad=True)
+    b = torch.randn(m, d, dtype=torch.float64, generator=generator, requires_grad=True)
+    upstream = torch.randn(n, dtype=torch.float64, generator=generator)
+    blocked = losses.log_sum_exp(a, b)
+    dense = (a @ b.T).logsumexp(dim=1)
+    torch.testing.assert_close(blocked, dense)
+    for actual, expected in zip(
+        torch.autograd.grad(blocked, (a, b), upstream), torch.autograd.grad(dense, (a, b), upstream), strict=True
+    ):
+        torch.testing.assert_close(actual, expected)
+
+
+def test_log_sum_exp_is_the_same_in_many_blocks(monkeypatch):
+    a, b = (torch.randn(50, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    whole = torch.autograd.grad(losses.log_sum_exp(a, b).sum(), (a, b))
+    monkeypatch.setattr(losses, "_ROW_BLOCK", 7)
+    for actual, expected in zip(torch.autograd.grad(losses.log_sum_exp(a, b).sum(), (a, b)), whole, strict=True):
+        torch.testing.assert_close(actual, expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(n_users=sizes, n_items=sizes, n_edges=st.integers(1, 30), seed=st.integers(0, 1000))
+def test_graph_products_equal_the_dense_ones(n_users, n_items, n_edges, seed):
+    rng = np.random.default_rng(seed)
+    users, items = rng.integers(0, n_users, n_edges), rng.integers(0, n_items, n_edges)  # with repeats
+    n, d, k = n_users + n_items, 3, 4
+    graph = InteractionGraph(users, items, n_users, n_items).double()
+    adjacency = torch.zeros(n, n, dtype=torch.float64)
+    adjacency[users, items + n_users] = 1
+    adjacency[items + n_users, users] = 1
+    degree = adjacency.sum(dim=1).clamp_min(1)
+    normalised = adjacency / (degree[:, None] * degree).sqrt()
+    x, c, e = (torch.tensor(rng.normal(size=s), requires_grad=True) for s in ((n, d), (d, k), (d, k)))
+
+    layers = propagate(graph, x, 2)
+    dense = [x, normalised @ x, normalised @ normalised @ x]
+    for actual, expected in zip(layers, dense, strict=True):
+        torch.testing.assert_close(actual, expected)
+
+    described = torch.cat([(x[:n_users] @ c).softmax(1) @ c.T, (x[n_users:] @ e).softmax(1) @ e.T])
+    described = torch.nn.functional.normalize(described)
+    weights = adjacency * (described @ described.T + 1) / 2
+    expected = weights / weights.sum(dim=1, keepdim=True).clamp_min(1e-300) @ x
+    actual = interaction_intents(graph, [x], c, e)
+    torch.testing.assert_close(actual, expected)
+    upstream = torch.tensor(rng.normal(size=(n, d)))
+    for got, wanted in zip(
+        torch.autograd.grad(actual, (x, c, e), upstream), torch.autograd.grad(expected, (x, c, e), upstream), strict=True
+    ):
+        torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_dropped_entries_have_the_transposed_gradient():
+    rng = np.random.default_rng(0)
+    graph = InteractionGraph(rng.integers(0, 5, 12), rng.integers(0, 6, 12), 5, 6).double()
+    x = torch.randn(11, 3, dtype=torch.float64, requires_grad=True)
+
+    def product(embedding):
+        torch.manual_seed(0)
+        return propagate(graph, embedding, 2, dropout=0.4)[-1]
+
+    assert torch.autograd.gradcheck(product, (x,))

@@ -1,0 +1,143 @@
+"""RecBole's own functions, unchanged, with IRLLRec: start, tuning objective, loading, case study, data options."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from recbole.quick_start import load_data_and_model, objective_function, run_recbole
+from recbole.utils.case_study import full_sort_scores, full_sort_topk
+
+from recbole_irllrec import IRLLRecError
+
+FAST = {"epochs": 1, "train_batch_size": 16384, "show_progress": False}
+
+
+def checkpoint() -> str:
+    (file,) = (f for f in Path("saved").glob("IRLLRec-*.pth") if not f.name.endswith(".resume.pth"))
+    return str(file)
+
+
+def test_run_save_load_and_case_study():
+    run = run_recbole("IRLLRec", "ml-100k", config_dict=dict(FAST))
+    config, model, dataset, train_data, valid_data, test_data = load_data_and_model(checkpoint())
+    assert type(model).__name__ == "IRLLRec" and config["model"] == "IRLLRec"
+
+    from recbole.utils import get_trainer
+
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    trainer.eval_collector.data_collect(train_data)
+    assert trainer.evaluate(test_data, load_best_model=False) == run["test_result"]
+
+    users = dataset.token2id(dataset.uid_field, ["196", "186"])
+    scores = full_sort_scores(users, model, test_data)
+    assert scores.shape == (2, dataset.item_num) and (scores[:, 0] == -np.inf).all()
+    values, items = full_sort_topk(users, model, test_data, k=10)
+    assert torch.equal(values, scores.gather(1, items))
+
+
+def test_objective_function_on_a_real_ray_worker():
+    """A worker imports nothing but the module of the function it is given."""
+    import ray
+
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        from ray import tune
+
+        settings = {**FAST, "model": "IRLLRec", "dataset": "ml-100k", "reg_weight": 1e-6}
+        trainable = tune.with_resources(objective_function, {"cpu": 1})
+        results = tune.Tuner(trainable, param_space=settings).fit()
+        assert not results.errors and results[0].metrics["recall@10"] > 0
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"enable_amp": True},
+        {"eval_args": {"mode": {"valid": "uni100", "test": "uni100"}}},
+        {"eval_args": {"order": "TO", "split": {"RS": [0.8, 0.1, 0.1]}}, "load_col": {"inter": ["user_id", "item_id", "timestamp"]}},
+        {"eval_args": {"order": "TO", "split": {"LS": "valid_and_test"}}, "load_col": {"inter": ["user_id", "item_id", "timestamp"]}},
+    ],
+    ids=["amp", "uni100", "time-ordered", "leave-one-out"],
+)
+def test_recboles_options(settings):
+    result = run_recbole("IRLLRec", "ml-100k", config_dict={**FAST, **settings}, saved=False)
+    assert result["test_result"]["recall@10"] > 0
+
+
+def test_saved_dataset_and_dataloaders_are_used_and_give_the_same(caplog):
+    caplog.set_level("INFO")
+    settings = {**FAST, "save_dataset": True, "save_dataloaders": True}
+    first = run_recbole("IRLLRec", "ml-100k", config_dict=dict(settings))
+    assert Path("saved/ml-100k-IRLLRecDataset.pth").is_file()
+    assert Path("saved/ml-100k-for-IRLLRec-dataloader.pth").is_file()
+    second = run_recbole("IRLLRec", "ml-100k", config_dict=dict(settings))
+    log = " ".join(caplog.messages)
+    assert "Load filtered dataset from" in log and "Load split dataloaders from" in log
+    assert set(second["test_result"]) == set(first["test_result"])
+
+
+def test_loss_terms_are_logged_by_name(caplog):
+    caplog.set_level("INFO")
+    run_recbole("IRLLRec", "ml-100k", config_dict={**FAST, "translation_weight": 0.1, "matching_weight": 0.1}, saved=False)
+    line = re.sub(r"\x1b\[[0-9;]*m", "", next(m for m in caplog.messages if "epoch 0 training" in m))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (folder,) = Path("log_tensorboard").iterdir()
+    accumulator = EventAccumulator(str(folder))
+    accumulator.Reload()
+    tags = accumulator.Tags()["scalars"]
+    for term in ("ranking", "regularization", "profile", "pairwise", "translation", "matching"):
+        assert f"{term}: " in line and f"Loss/Train/{term}" in tags
+
+
+def test_nan_names_the_term():
+    settings = {**FAST, "learning_rate": 1e30, "epochs": 3, "train_batch_size": 2048}
+    with pytest.raises(IRLLRecError, match=r"loss term .*ranking"):
+        run_recbole("IRLLRec", "ml-100k", config_dict=settings, saved=False)
+
+
+TWO_PROCESSES = """
+import sys
+import torch.distributed
+
+import recbole_irllrec
+from recbole.config import Config
+
+# RecBole's multi-process start assumes NCCL and a GPU a process: put gloo and the CPU in their place.
+def _init_device(self):
+    settings = self.final_config_dict
+    torch.distributed.init_process_group(
+        "gloo", rank=settings["local_rank"], world_size=2, init_method=f"tcp://{settings['ip']}:{settings['port']}"
+    )
+    settings.update(single_spec=False, device=torch.device("cpu"))
+
+Config._init_device = _init_device
+import torch.nn.parallel
+import recbole.trainer.trainer as trainer
+parallel = trainer.DistributedDataParallel
+trainer.DistributedDataParallel = lambda model, device_ids: parallel(model)
+
+if __name__ == "__main__":
+    from recbole.quick_start import run
+    result = run("IRLLRec", "ml-100k", nproc=2, port=sys.argv.pop(), config_dict={settings})
+    print("RESULT", result["test_result"]["recall@10"])
+"""
+
+
+def test_two_processes(tmp_path):
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    Path("two.py").write_text(TWO_PROCESSES.replace("{settings}", repr(FAST)))
+    run = subprocess.run([sys.executable, "two.py", str(port)], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert float(run.stdout.split("RESULT ")[1]) > 0
+    assert len(list(Path("saved").glob("IRLLRec-*.pth"))) == 2  # one run: its best epoch and its state
