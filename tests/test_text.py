@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from recbole.config import Config
+from recbole.utils import init_seed
 from text_files import ITEMS, USERS, fingerprint, load, node_texts, table, tokens_of, write_dataset, write_tables
 
 from recbole_irllrec.data.dataset import IRLLRecDataset
@@ -65,7 +66,7 @@ def test_float16_missing_rows_and_unknown_tokens(tmp_path, caplog):
         IntentTable.from_arrays(tokens, embeddings, encoder="e", source="features").write(
             own / f"tiny.user_{kind}.parquet"
         )
-    config, dataset = load(tmp_path)
+    config, dataset = load(tmp_path, min_text_coverage=0)
     text = dataset.node_texts(config, ["intent"])["intent"]
     rows = dict(zip(tokens_of(dataset), zip(text.embedding.tolist(), text.present.tolist(), strict=True), strict=True))
     assert rows["u3"] == ([3, 3, 3], True)
@@ -163,16 +164,6 @@ def test_a_named_table_comes_before_preload_weight(tmp_path):
     assert (texts["profile"].embedding.shape[1], texts["intent"].embedding.shape[1]) == (4, 3)
 
 
-def test_preload_weight_of_something_else_is_none_of_our_business(tmp_path):
-    own = write_dataset(tmp_path)
-    write_preloaded(own)
-    settings = preload_settings("item")
-    del settings["alias_of_item_id"]  # a token field of its own, no item's
-    write_tables(own)
-    config, dataset = load(tmp_path, **settings)
-    np.testing.assert_array_equal(dataset.node_texts(config, ["intent"])["intent"].embedding, expected(dataset))
-
-
 def test_a_setting_may_name_an_atomic_file_which_adds_no_items(tmp_path):
     own = write_dataset(tmp_path)
     write_preloaded(own, items=[*ITEMS, "i8", "i9"])
@@ -192,6 +183,7 @@ def ml100k(tmp_path, **settings):
     config = Config(
         model="IRLLRec", dataset="ml-100k", config_dict={"checkpoint_dir": str(tmp_path / "saved"), **settings}
     )
+    init_seed(config["seed"], config["reproducibility"])  # draws the split
     return config, IRLLRecDataset(config).build()[0]
 
 

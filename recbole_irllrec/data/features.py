@@ -40,7 +40,7 @@ def read_atomic_file(
     names = [name for name, _ in header]
     body = pd.Series([line for line in lines[1:] if line], dtype=object)
     parts = body.str.split(field_separator, n=len(names) - 1, expand=True, regex=False)
-    frame = parts.reindex(columns=range(len(names))).fillna("").set_axis(names, axis=1)
+    frame = parts.reindex(columns=range(len(names))).fillna("").set_axis(names, axis=1).astype(object)
     unquoted = frame.apply(lambda column: column.str.replace(r'^"([^"]*)"$', r"\1", regex=True))
     return unquoted, {name: kind for name, kind in header}
 
