@@ -141,10 +141,15 @@ def state_of_dtype(reader: "Reader", dtype: np.dtype, state: Any) -> None:
     require(plain and all(part is None for part in state[2:5]), "a structured or foreign dtype")
 
 
+# EASE keeps a matrix.
+ARRAYS: dict[str, type[np.ndarray]] = {"numpy.ndarray": np.ndarray, "numpy.matrix": np.matrix}
+ARRAYS[f"{np.matrix.__module__}.matrix"] = np.matrix
+
+
 def build_array(reader: "Reader", cls: Any, shape: Any, _code: Any) -> np.ndarray:
-    require(type(cls) is Name and cls.path == "numpy.ndarray", "an array of an unknown kind")
+    require(type(cls) is Name and cls.path in ARRAYS, "an array of an unknown kind")
     require(type(shape) is tuple and len(shape) == 1 and is_one_of(shape[0], 0), "an array of an unknown kind")
-    return reader.to_be_filled(np.empty((0,), dtype=np.int8))
+    return reader.to_be_filled(np.ndarray.__new__(ARRAYS[cls.path], (0,), dtype=np.int8))
 
 
 def state_of_array(reader: "Reader", array: np.ndarray, state: Any) -> None:
@@ -158,7 +163,8 @@ def state_of_array(reader: "Reader", array: np.ndarray, state: Any) -> None:
         count *= size
     expected, length = (list, count) if dtype.hasobject else (bytes, count * dtype.itemsize)
     require(type(raw) is expected and len(raw) == length, "an array whose data does not fill its shape")
-    array.__setstate__((1, shape, dtype, fortran, raw))
+    require(type(array) is np.ndarray or len(shape) == 2, "a matrix of no shape")
+    np.ndarray.__setstate__(array, (1, shape, dtype, fortran, raw))
 
 
 def build_array_from_buffer(reader: "Reader", raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
@@ -470,7 +476,7 @@ BUILDERS: dict[str, Callable] = {
 }
 # Names that are only ever arguments of a builder, or that `Config` mentions and the reader leaves out.
 MENTIONED = {
-    "numpy.ndarray",
+    *ARRAYS,
     "numpy.int64",
     "numpy.float64",
     "pandas.core.indexes.base.Index",
@@ -634,7 +640,7 @@ class Reader(_Unpickler):
             return state_of_dtype(self, value, state)
         if self._unfilled.pop(id(value), None) is None:
             raise Refused(f"a change of {value.path if type(value) is Name else type(value).__name__}")
-        if type(value) is np.ndarray:
+        if type(value) in ARRAYS.values():
             return state_of_array(self, value, state)
         if isinstance(value, tuple(SPARSE.values())):
             self._finish.append((fill_sparse, value, state))
@@ -705,7 +711,8 @@ class Reader(_Unpickler):
         target.update(items)
 
     def load_frozenset(self) -> None:
-        self.append(build_frozenset(self, self.pop_mark()))
+        items = self.pop_mark()  # First, for it changes what `append` appends to.
+        self.append(build_frozenset(self, items))
 
     def load_bytearray8(self) -> None:
         # Python's own makes room for the length that the file states before it looks whether the bytes are there.

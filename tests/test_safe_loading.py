@@ -351,7 +351,7 @@ def array_state(shape, dtype, raw):
         array_state((1,), "f8", bytes(8)),
         Call(np.core.multiarray.scalar, np.dtype("O"), [Call(os.system, COMMAND)]),
         Call(np.core.multiarray.scalar, np.dtype("f8"), b"1234"),
-        Call(np.core.multiarray._reconstruct, np.matrix, (0,), b"b"),
+        Call(np.core.multiarray._reconstruct, np.recarray, (0,), b"b"),
     ],
 )
 def test_arrays_fill_their_shape(wrong):
@@ -395,6 +395,7 @@ def test_plain_data_of_all_kinds_comes_back():
         "rows": scipy.sparse.lil_matrix(np.eye(3)),
         "bytes": bytearray(b"abc"),
         "big": -(2**200),
+        "matrix": np.matrix([[1.0, 2.0]]),
     }
     files = []
     for protocol in (2, 4, 5):
@@ -412,6 +413,7 @@ def test_plain_data_of_all_kinds_comes_back():
             assert np.array_equal(before, after) and before.dtype == after.dtype
         for before, after in zip(data["tensors"], read["tensors"], strict=True):
             assert torch.equal(before, after) and before.dtype == after.dtype and before.stride() == after.stride()
+        assert type(read["matrix"]) is np.matrix and np.array_equal(read["matrix"], data["matrix"])
         assert isinstance(read["parameter"], torch.nn.Parameter) and read["parameter"].requires_grad
         for before, after in zip([*data["sparse"], data["rows"]], [*read["sparse"], read["rows"]], strict=True):
             assert type(before) is type(after) and (before != after).nnz == 0
