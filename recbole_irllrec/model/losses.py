@@ -7,8 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Rows of similarities that are held at once: a contrast of n rows with m candidates never holds n x m of them.
-_ROW_BLOCK = 2048
+# Similarities that are held at once: a contrast of n rows with m candidates never holds n x m of them. On a CPU a block
+# stays in the cache; a GPU wants few large ones.
+_BLOCK = {"cpu": 1 << 19, "cuda": 1 << 26}
+
+
+def _row_block(candidates: Tensor) -> int:
+    """How many rows of similarities with these [m, d] candidates are computed at once."""
+    return max(1, _BLOCK.get(candidates.device.type, 1 << 26) // max(1, len(candidates)))
 
 
 def unit(x: Tensor) -> Tensor:
@@ -21,7 +27,8 @@ class _LogSumExp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, a, b, bias):
-        result = torch.cat([torch.addmm(bias, rows, b.T).logsumexp(dim=1) for rows in a.split(_ROW_BLOCK)])
+        blocks = a.split(_row_block(b))
+        result = torch.cat([torch.addmm(bias, rows, b.T).logsumexp(dim=1) for rows in blocks])
         ctx.save_for_backward(a, b, bias, result)
         return result
 
@@ -29,9 +36,9 @@ class _LogSumExp(torch.autograd.Function):
     def backward(ctx, grad):
         a, b, bias, result = ctx.saved_tensors
         grad_a, grad_b = [], torch.zeros_like(b)
-        blocks = zip(a.split(_ROW_BLOCK), result.split(_ROW_BLOCK), grad.split(_ROW_BLOCK), strict=True)
-        for rows, log_sum, upstream in blocks:
-            share = (torch.addmm(bias, rows, b.T) - log_sum[:, None]).exp_() * upstream[:, None]
+        size = _row_block(b)
+        for rows, log_sum, upstream in zip(a.split(size), result.split(size), grad.split(size), strict=True):
+            share = torch.addmm(bias, rows, b.T).sub_(log_sum[:, None]).exp_().mul_(upstream[:, None])
             grad_a.append(share @ b)
             grad_b.addmm_(share.T, rows)
         return torch.cat(grad_a), grad_b, None
