@@ -1,0 +1,50 @@
+"""The run_recbole command: RecBole's flags and overrides, and errors in one sentence."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "recbole_irllrec.cli.run_recbole"]
+ONE_EPOCH = ["--dataset=ml-100k", "--epochs=1", "--train_batch_size=16384", "--show_progress=False"]
+
+
+def run(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=300)
+
+
+def test_overrides_beat_files():
+    Path("first.yaml").write_text("embedding_size: 8\nn_layers: 1\n")
+    Path("second.yaml").write_text("n_layers: 2\n")
+    result = run("--model=IRLLRec", *ONE_EPOCH, "--config_files=first.yaml second.yaml", "--embedding_size=16")
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "recall@10" in result.stdout and "FutureWarning" not in result.stderr
+    (log,) = Path("log/IRLLRec").iterdir()
+    assert "embedding_size = 16" in log.read_text() and "n_layers = 2" in log.read_text()
+
+
+def test_other_models_run_too():
+    result = run("--model=BPR", *ONE_EPOCH)
+    assert result.returncode == 0 and "recall@10" in result.stdout
+
+
+def test_errors_are_one_sentence():
+    for arguments, words in (
+        (["--model=IRLRec"], "IRLLRec"),
+        (["--model=IRLLRec", "--profile_weight=-1"], "profile_weight"),
+        (["--model=IRLLRec", "--profle_weight=1"], "did you mean profile_weight"),
+        (["--model=IRLLRec", "--config_files=nothing.yaml"], "nothing.yaml"),
+        (["--model=IRLLRec", "--item_profile_table=nothing.parquet"], "nothing.parquet"),
+    ):
+        result = run(*arguments, *ONE_EPOCH)
+        (sentence,) = [line for line in result.stderr.splitlines() if line.startswith("run_recbole: ")]
+        assert result.returncode == 1 and words in sentence and "Traceback" not in result.stderr
+
+
+def test_debug_shows_the_traceback():
+    result = run("--model=IRLLRec", "--profile_weight=-1", "--debug", *ONE_EPOCH)
+    assert "Traceback" in result.stderr and "will not be used in RecBole" not in result.stderr
+
+
+def test_help_reads_well():
+    result = run("--help")
+    assert result.returncode == 0 and "--key=value" in result.stdout and "--resume=True" in result.stdout
