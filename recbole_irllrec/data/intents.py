@@ -86,7 +86,7 @@ class IntentTable:
         Args:
             tokens: [n] RecBole's external ids.
             embeddings: [n, dim]; float16 stays, everything else becomes float32. A row of zeros is a missing embedding.
-            texts: [n] what was embedded; empty if not given.
+            texts: [n] what was embedded; empty where missing or not given.
             encoder: the encoder's name. Users and items must come from one encoder.
             source: "features" if texts and embeddings were made from features alone, "interactions" if a history or a
                 review went into them; then give the `train_fingerprint` of the interactions, too.
@@ -96,14 +96,14 @@ class IntentTable:
             origin: what messages call the table.
 
         Raises:
-            IRLLRecError: no rows, a repeated or missing token, an embedding that is no finite number, or shapes that do
-                not fit together.
+            IRLLRecError: no rows, a repeated token or one that is no string, an embedding that is no finite number,
+                or shapes that do not fit together.
         """
         embeddings = np.asarray(embeddings)
         if embeddings.dtype != np.float16:
             embeddings = embeddings.astype(np.float32, copy=False)
         names = np.asarray(tokens, dtype=object)
-        words = np.full(len(names), "", dtype=object) if texts is None else np.asarray(texts, dtype=object)
+        words = np.full(len(names), None) if texts is None else np.asarray(texts, dtype=object)
         if len(names) == 0:
             raise IRLLRecError(f"{origin} has no rows: write one for each token, or take it out of the settings.")
         if embeddings.ndim != 2 or embeddings.shape[1] == 0 or not len(names) == len(words) == len(embeddings):
@@ -111,7 +111,15 @@ class IntentTable:
                 f"{origin}, column embedding, has the shape {list(embeddings.shape)} beside {len(names)} tokens and "
                 f"{len(words)} texts: give one text and one embedding, at least 1 wide, for each token."
             )
-        _check_tokens(names, origin)
+        words = np.where(pd.isna(words), "", words)
+        _check_strings(names, f"{origin}, column token,")
+        _check_strings(words, f"{origin}, column text,")
+        repeated = pd.Index(names).duplicated()
+        if repeated.any():
+            raise IRLLRecError(
+                f"{origin}, column token, repeats {_count(repeated)}, first {names[repeated][0]!r}: "
+                f"keep one row a token."
+            )
         # Summing over a row finds NaN and infinity without a mask of the table's size.
         finite = np.isfinite(np.einsum("ij->i", embeddings, dtype=np.float64))
         if not finite.all():
@@ -199,10 +207,9 @@ class IntentTable:
                 f"{self.origin}, column token, shares no token with the data set (it has {self.tokens[0]!r}, the data "
                 f"set {tokens[0]!r}): use the data set's own ids, as in its .inter file."
             )
-        embeddings = np.zeros((len(where), self.metadata.dim), self.embeddings.dtype)
-        embeddings[found] = self.embeddings[where[found]]
-        present = np.zeros(len(where), bool)
-        present[found] = self.present[where[found]]
+        embeddings = self.embeddings[np.maximum(where, 0)]
+        embeddings[~found] = 0
+        present = found & self.present[np.maximum(where, 0)]
         return Rows(embeddings, present, len(self.tokens) - int(found.sum()))
 
     @classmethod
@@ -211,22 +218,22 @@ class IntentTable:
             file = pq.ParquetFile(path, metadata=_plain_footer(path), page_checksum_verification=True)
             metadata = _read_metadata(path, file.schema_arrow)
             _check_columns(path, file.schema_arrow)
-            batches = list(file.iter_batches(_ROW_GROUP, columns=["token", "text", "embedding"]))
+            n, number = file.metadata.num_rows, file.schema_arrow.field("embedding").type.value_type
+            tokens, texts = np.empty(n, object), np.empty(n, object)
+            embeddings = np.zeros((n, metadata.dim), np.float16 if pa.types.is_float16(number) else np.float32)
+            start = 0
+            # Some thousand rows at a time, not to hold a wide table twice.
+            for batch in file.iter_batches(_ROW_GROUP, columns=["token", "text", "embedding"]):
+                rows = slice(start, start := start + len(batch))
+                tokens[rows] = batch["token"].to_numpy(zero_copy_only=False)
+                texts[rows] = batch["text"].to_numpy(zero_copy_only=False)
+                _fill(path, embeddings[rows], batch["embedding"])
         except (pa.ArrowException, OSError) as error:
             raise IRLLRecError(
                 f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}): write it again."
             ) from None
-        table = pa.Table.from_batches(
-            batches, file.schema_arrow.empty_table().select(["token", "text", "embedding"]).schema
-        )
-        if table["token"].null_count:
-            raise IRLLRecError(f"{path}, column token, is empty in {table['token'].null_count} rows: fill it.")
         return cls.from_arrays(
-            table["token"].to_numpy(),
-            _embeddings(path, table["embedding"], metadata.dim),
-            table["text"].fill_null("").to_numpy(),
-            origin=str(path),
-            **metadata.model_dump(exclude={"dim", "created_with"}),
+            tokens, embeddings, texts, origin=str(path), **metadata.model_dump(exclude={"dim", "created_with"})
         )
 
     @classmethod
@@ -258,12 +265,13 @@ class IntentTable:
         return cls.from_arrays(frame[ids[0]].to_numpy(), embeddings, encoder=None, source=None, origin=str(path))
 
 
-def _check_tokens(tokens: np.ndarray, origin: str) -> None:
-    repeated = pd.Index(tokens).duplicated()
-    if repeated.any():
-        raise IRLLRecError(
-            f"{origin}, column token, repeats {_count(repeated)}, first {tokens[repeated][0]!r}: keep one row a token."
-        )
+def _check_strings(values: np.ndarray, what: str) -> None:
+    absent = pd.isna(values)
+    if absent.any():
+        raise IRLLRecError(f"{what} is empty in {_count(absent)}: fill it.")
+    kind = pd.api.types.infer_dtype(values, skipna=False)
+    if kind != "string":
+        raise IRLLRecError(f"{what} holds values of type {kind}, where strings are expected: convert them to str.")
 
 
 def _count(mask: np.ndarray) -> str:
@@ -325,25 +333,18 @@ def _check_columns(path: str | os.PathLike[str], schema: pa.Schema) -> None:
             )
 
 
-def _embeddings(path: str | os.PathLike[str], column: pa.ChunkedArray, dim: int) -> np.ndarray:
-    """[n, dim], zeros where the column is null."""
-    kind = np.float16 if pa.types.is_float16(column.type.value_type) else np.float32
-    embeddings = np.zeros((len(column), dim), kind)
-    start = 0
-    for chunk in column.chunks:  # one for some thousand rows
-        lists = chunk.drop_null()
-        found = _common_length(lists, f"{path}, column embedding")
-        if len(lists) and found != dim:
-            raise IRLLRecError(
-                f"{path}, column embedding, is {found} wide, while the table's metadata says dim {dim}: "
-                f"write it again with IntentTable.from_arrays(...).write(path)."
-            )
-        here = embeddings[start : start + len(chunk)]
-        here[chunk.is_valid().to_numpy(zero_copy_only=False)] = (
-            lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)  # a null inside a list becomes NaN
+def _fill(path: str | os.PathLike[str], embeddings: np.ndarray, lists: pa.Array) -> None:
+    """Write lists into the rows of ``embeddings`` [n, dim]; a null leaves its row as it is."""
+    dim = embeddings.shape[1]
+    there = lists.drop_null()
+    found = _common_length(there, f"{path}, column embedding")
+    if len(there) and found != dim:
+        raise IRLLRecError(
+            f"{path}, column embedding, is {found} wide, while the table's metadata says dim {dim}: "
+            f"write it again with IntentTable.from_arrays(...).write(path)."
         )
-        start += len(chunk)
-    return embeddings
+    numbers = there.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)  # a null inside a list becomes NaN
+    embeddings[lists.is_valid().to_numpy(zero_copy_only=False)] = numbers
 
 
 def _common_length(lists: pa.Array, what: str) -> int:

@@ -8,6 +8,7 @@ import sklearn
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
+from threadpoolctl import threadpool_limits
 
 from ..errors import IRLLRecError
 from .profiles import words_of
@@ -46,7 +47,8 @@ class TfidfSvdEncoder:
             counts = self._vectorizer.fit_transform(texts)
             self.dim = min(self.max_dim, *counts.shape)
             # A seed of its own: numpy's global generator draws RecBole's negatives.
-            self._svd = TruncatedSVD(self.dim, random_state=0).fit(counts)
+            with threadpool_limits(1):  # with another number of threads the last digits differ
+                self._svd = TruncatedSVD(self.dim, random_state=0).fit(counts)
         except ValueError:  # scikit-learn's for no words, or a single one
             raise IRLLRecError(
                 "The features of items and users hold too few words to make texts from: give text tables "
@@ -56,7 +58,8 @@ class TfidfSvdEncoder:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts: float32 [n, dim]; a row of zeros for a text without a word seen before."""
         counts = self._vectorizer.transform(texts)
-        embeddings = self._svd.transform(counts).astype(np.float32)
+        with threadpool_limits(1):
+            embeddings = self._svd.transform(counts).astype(np.float32)
         embeddings[np.linalg.norm(embeddings, axis=1) < 1e-6] = 0  # rounding errors have no direction
         return normalize(embeddings, copy=False)
 
