@@ -5,13 +5,14 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -158,6 +159,7 @@ def test_an_atomic_file_with_other_separators(tmp_path):
 
 @bounded
 @given(pairs, st.randoms())
+@example([("", "a"), ("", "\0"), ("", "")], Random(1))
 def test_the_fingerprint_is_one_of_a_set(interactions, random):
     shuffled = interactions + interactions[: len(interactions) // 2]
     random.shuffle(shuffled)

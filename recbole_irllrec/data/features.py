@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ..errors import IRLLRecError
 
@@ -78,9 +79,23 @@ def train_fingerprint(user_tokens: np.ndarray, item_tokens: np.ndarray) -> str:
         user_tokens: [n] the user of each interaction, as a token (never an internal id).
         item_tokens: [n] its item.
     """
-    user_codes, users = pd.factorize(np.asarray(user_tokens, dtype=object), sort=True)
-    item_codes, items = pd.factorize(np.asarray(item_tokens, dtype=object), sort=True)
-    pairs = np.unique(user_codes.astype(np.int64) * max(len(items), 1) + item_codes)  # also sorts by user, then item
-    lines = pd.Series(users[pairs // max(len(items), 1)], dtype=object) + "\t"
-    lines += pd.Series(items[pairs % max(len(items), 1)], dtype=object) + "\n"
+    user_codes, users = _sorted_codes(user_tokens)
+    item_codes, items = _sorted_codes(item_tokens)
+    width = max(len(items), 1)
+    pairs = np.unique(user_codes * width + item_codes)  # also sorts by user, then item
+    lines = pd.Series(users[pairs // width], dtype=object) + "\t"
+    lines += pd.Series(items[pairs % width], dtype=object) + "\n"
     return hashlib.sha256(lines.str.cat().encode()).hexdigest()
+
+
+def _sorted_codes(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each token's place among the different ones in ascending order, and these.
+
+    Not `pandas.factorize`: to it, strings that agree up to a NUL character are the same.
+    """
+    encoded = pa.array(tokens, pa.large_string()).dictionary_encode()
+    different = encoded.dictionary.to_numpy(zero_copy_only=False)
+    order = np.argsort(different)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return place[encoded.indices.to_numpy()], different[order]
