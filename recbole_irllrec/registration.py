@@ -1,7 +1,7 @@
 """Makes RecBole know IRLLRec. The one module that touches RecBole's look-up places.
 
-RecBole 1.2.1 has no plug-in mechanism: it looks models, datasets and trainers up by name in its own modules and settings
-in its own folder. Each function here fills one of these places; nothing of RecBole is copied.
+RecBole 1.2.1 has no plug-in mechanism: it looks models, datasets and trainers up by name in its own modules, and
+settings in its own folder. Each function here fills one of these places; nothing of RecBole is copied.
 """
 
 import sys
@@ -55,8 +55,8 @@ def _extend_config() -> None:
     config_class.__init__ = __init__
 
 
-# A spawned child and a Ray worker import the module of the function they are given, and that alone: these two live here,
-# so that such a process knows IRLLRec.
+# A spawned child and a Ray worker import the module of the function they are given, and that alone: these two live
+# here, so that such a process knows IRLLRec.
 _run_recboles = recbole.quick_start.quick_start.run_recboles
 _objective_function = recbole.quick_start.objective_function
 

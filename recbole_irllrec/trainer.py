@@ -16,7 +16,9 @@ from .files import atomic_write
 from .safe_loading import config_to_plain, load_data
 
 # Settings that leave the course of a run as it is: a run may be resumed under others.
-_FREE_SETTINGS = {"resume", "checkpoint_dir", "data_path", "show_progress", "state", "device", "gpu_id", "use_gpu", "log_wandb"}
+_FREE_SETTINGS = {
+    *("resume", "checkpoint_dir", "data_path", "show_progress", "state", "device", "gpu_id", "use_gpu", "log_wandb")
+}
 
 
 class IRLLRecTrainer(Trainer):
@@ -222,12 +224,12 @@ def _deterministic(wanted: bool):
 
 def _random_state() -> dict:
     """The states of all generators that training draws from, as plain data."""
-    kind, keys, *rest = np.random.get_state()
+    kind, keys, *rest = np.random.get_state(legacy=True)
     version, numbers, gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), *rest],  # negative sampling draws from it
+        "numpy": [kind, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],  # negative sampling draws from it
         "python": [version, list(numbers), gauss],
     }
 

@@ -21,7 +21,9 @@ def run(*command, cwd, check=True) -> subprocess.CompletedProcess:
 @pytest.fixture
 def checkout(tmp_path) -> Path:
     """A copy of what git would give, so that builds leave nothing behind here."""
-    unwanted = shutil.ignore_patterns(".git", ".venv*", "build", "dist", "*.egg-info", ".*_cache", "__pycache__", "saved", "log*")
+    unwanted = shutil.ignore_patterns(
+        ".git", ".venv*", "build", "dist", "*.egg-info", ".*_cache", "__pycache__", "saved", "log*"
+    )
     return Path(shutil.copytree(CHECKOUT, tmp_path / "checkout", ignore=unwanted))
 
 
@@ -45,7 +47,19 @@ def pip_install(python, *what, cwd) -> None:
 @pytest.mark.parametrize("way", ["install .", "install -e .", "wheel"])
 def test_installed_and_used_from_another_folder(way, checkout, python, tmp_path):
     if way == "wheel":
-        run(python, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path / "dist", ".", cwd=checkout)
+        run(
+            python,
+            "-m",
+            "pip",
+            "wheel",
+            "-q",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            tmp_path / "dist",
+            ".",
+            cwd=checkout,
+        )
         (wheel,) = (tmp_path / "dist").glob("*.whl")
         pip_install(python, wheel, cwd=tmp_path)
     else:

@@ -84,15 +84,17 @@ def test_every_fusion_and_ranking_loss_trains_every_parameter(fusion, ranking_lo
 def test_no_gradient_reaches_the_interaction_intents_through_the_teacher(irllrec_config):
     """In `sum` fusion the teacher sees r, but only the student's side may move it."""
     dataset = random_case(1)
-    config = irllrec_config(fusion="sum", matching_weight=1.0)
-    model = IRLLRec(config, dataset).double()
-    n = dataset.n_users + dataset.n_items
-    intent, teacher, r = (torch.randn(n, 64, dtype=torch.float64) for _ in range(3))
-    r.requires_grad_()
-    (actual,) = torch.autograd.grad(model._distillation(intent, teacher, r), r)
-    fixed = (teacher + r).detach().softmax(dim=1)
-    expected = ((intent + r).softmax(dim=1) - fixed) / n
-    torch.testing.assert_close(actual, expected.detach())
+    model = IRLLRec(irllrec_config(fusion="sum", **{**NO_TEXT, "matching_weight": 1.0}), dataset).train()
+    terms = dict(zip(("ranking", "regularization", "matching"), model.calculate_loss(batch_of(dataset)), strict=True))
+    (actual,) = torch.autograd.grad(terms["matching"], model.user_prototypes)
+
+    layers = model.graph_layers()
+    r = model.interaction_intents(layers)
+    z = model.intent_tower(model.intent_text)
+    fixed = (model.teacher_tower(model.intent_text) + r).detach()
+    loss = 0.6 * torch.nn.functional.cross_entropy(z + r, fixed.softmax(dim=1))
+    (expected,) = torch.autograd.grad(loss, model.user_prototypes)
+    torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("setting", ["profile_weight", "pairwise_weight", "translation_weight", "matching_weight"])
@@ -203,7 +205,9 @@ def test_graph_products_equal_the_dense_ones(n_users, n_items, n_edges, seed):
     torch.testing.assert_close(actual, expected)
     upstream = torch.tensor(rng.normal(size=(n, d)))
     for got, wanted in zip(
-        torch.autograd.grad(actual, (x, c, e), upstream), torch.autograd.grad(expected, (x, c, e), upstream), strict=True
+        torch.autograd.grad(actual, (x, c, e), upstream),
+        torch.autograd.grad(expected, (x, c, e), upstream),
+        strict=True,
     ):
         torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-9)
 

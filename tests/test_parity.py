@@ -52,7 +52,9 @@ def build(case, make_config, dtype) -> IRLLRec:
     }
     dataset = TinyDataset(case["train_user"], case["train_item"], int(case["n_users"]), int(case["n_items"]), texts)
     model = IRLLRec(config, dataset).to(dtype)
-    state = {ours(k.removeprefix("param.")): v for k, v in case.items() if k.startswith("param.") and "_embeds" not in k}
+    state = {
+        ours(k.removeprefix("param.")): v for k, v in case.items() if k.startswith("param.") and "_embeds" not in k
+    }
     missing, unexpected = model.load_state_dict({k: torch.tensor(v) for k, v in state.items()}, strict=False)
     assert not unexpected and set(missing) == {"user_embedding.weight", "item_embedding.weight"}
     with torch.no_grad():

@@ -23,7 +23,7 @@ def checkpoint() -> str:
 
 def test_run_save_load_and_case_study():
     run = run_recbole("IRLLRec", "ml-100k", config_dict=dict(FAST))
-    config, model, dataset, train_data, valid_data, test_data = load_data_and_model(checkpoint())
+    config, model, dataset, train_data, _, test_data = load_data_and_model(checkpoint())
     assert type(model).__name__ == "IRLLRec" and config["model"] == "IRLLRec"
 
     from recbole.utils import get_trainer
@@ -60,8 +60,14 @@ def test_objective_function_on_a_real_ray_worker():
     [
         {"enable_amp": True},
         {"eval_args": {"mode": {"valid": "uni100", "test": "uni100"}}},
-        {"eval_args": {"order": "TO", "split": {"RS": [0.8, 0.1, 0.1]}}, "load_col": {"inter": ["user_id", "item_id", "timestamp"]}},
-        {"eval_args": {"order": "TO", "split": {"LS": "valid_and_test"}}, "load_col": {"inter": ["user_id", "item_id", "timestamp"]}},
+        {
+            "eval_args": {"order": "TO", "split": {"RS": [0.8, 0.1, 0.1]}},
+            "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+        },
+        {
+            "eval_args": {"order": "TO", "split": {"LS": "valid_and_test"}},
+            "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+        },
     ],
     ids=["amp", "uni100", "time-ordered", "leave-one-out"],
 )
@@ -84,7 +90,9 @@ def test_saved_dataset_and_dataloaders_are_used_and_give_the_same(caplog):
 
 def test_loss_terms_are_logged_by_name(caplog):
     caplog.set_level("INFO")
-    run_recbole("IRLLRec", "ml-100k", config_dict={**FAST, "translation_weight": 0.1, "matching_weight": 0.1}, saved=False)
+    run_recbole(
+        "IRLLRec", "ml-100k", config_dict={**FAST, "translation_weight": 0.1, "matching_weight": 0.1}, saved=False
+    )
     line = re.sub(r"\x1b\[[0-9;]*m", "", next(m for m in caplog.messages if "epoch 0 training" in m))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -32,7 +32,8 @@ settings = json.loads(sys.argv.pop())
 import recbole_irllrec
 from recbole.quick_start import run_recbole
 result = run_recbole("IRLLRec", "ml-100k", config_dict=settings)
-print("RESULT", json.dumps([result["best_valid_score"], dict(result["best_valid_result"]), dict(result["test_result"])]))
+scores = [result["best_valid_score"], dict(result["best_valid_result"]), dict(result["test_result"])]
+print("RESULT", json.dumps(scores))
 """
 
 

@@ -56,8 +56,9 @@ def main() -> int:
 
 
 def _run(args: argparse.Namespace) -> dict | None:
-    import recbole_irllrec  # noqa: F401  (registers IRLLRec)
     from recbole.quick_start import run
+
+    import recbole_irllrec  # noqa: F401  (registers IRLLRec)
 
     return run(
         args.model,

@@ -35,6 +35,14 @@ class InteractionGraph(nn.Module):
         norm: [E], the edge's entry of D^-1/2 A D^-1/2.
     """
 
+    heads: Tensor
+    tails: Tensor
+    crow: Tensor
+    col: Tensor
+    by_item: Tensor
+    by_user: Tensor
+    norm: Tensor
+
     def __init__(self, users: np.ndarray, items: np.ndarray, n_users: int, n_items: int):
         super().__init__()
         self.n_users, self.n_items, self.n_nodes = n_users, n_items, n_users + n_items

@@ -30,8 +30,17 @@ class IRLLRec(LightGCN):
 
     input_type = InputType.PAIRWISE
 
+    # LightGCN's; kept from an evaluation until the next training step
+    restore_user_e: Tensor | None
+    restore_item_e: Tensor | None
+    # buffers, where the loss terms read that kind of text: [N, n_in] embeddings, [N] bool
+    profile_text: Tensor
+    profile_present: Tensor
+    intent_text: Tensor
+    intent_present: Tensor
+
     def __init__(self, config, dataset):
-        self.settings = settings = read_settings(config)
+        self.settings = read_settings(config)
         super().__init__(config, dataset)
         # Initialised apart from the embeddings, so that those equal LightGCN's under the same seed.
         with torch.random.fork_rng(devices=[]):
@@ -60,8 +69,8 @@ class IRLLRec(LightGCN):
             return {}
         if not hasattr(dataset, "node_texts"):
             raise IRLLRecError(
-                f"The dataset is a {type(dataset).__name__}, which has no texts: use recbole_irllrec.data.IRLLRecDataset "
-                "(RecBole's create_dataset does), or set the alignment weights to 0."
+                f"The dataset is a {type(dataset).__name__}, which has no texts: use IRLLRecDataset, as RecBole's "
+                "create_dataset does, or set the alignment weights to 0."
             )
         texts = dataset.node_texts(config, kinds)
         for kind in kinds:
@@ -137,35 +146,49 @@ class IRLLRec(LightGCN):
         regularization = s.reg_weight * self._squared_parameters() if s.reg_weight > 0 else None
         self._update_teachers()
         # The towers' matrix products may run in low precision; graph products and log-sum-exps may not.
-        profile = self.profile_tower(self.profile_text) if s.uses_profiles else None
-        intent = self.intent_tower(self.intent_text) if s.uses_intents else None
-        with torch.no_grad():
-            teacher = self.teacher_tower(self.intent_text) if s.matching_weight > 0 else None
+        text = self._text_embeddings()
         with torch.autocast(device_type=user.device.type, enabled=False):
             layers = self.graph_layers()
             final = self.final_embedding(layers)
-            profile, intent, teacher = (x if x is None else x.to(final.dtype) for x in (profile, intent, teacher))
-            graph_intent = self.interaction_intents(layers) if self._uses_interaction_intents else None
+            text = {name: embedding.to(final.dtype) for name, embedding in text.items()}
 
             terms = {"ranking": self._ranking_loss(final, user, positive, negative)}
             if regularization is not None:
                 terms["regularization"] = regularization
-            if s.uses_profiles:
-                loss = self._alignment(final, profile, self.profile_present, s.profile_temperature, user, positive, negative)
-                terms["profile"] = s.profile_weight * loss
+            batch = (user, positive, negative)
+            if s.profile_weight > 0:
+                aligned = self._alignment(final, text["profile"], self.profile_present, s.profile_temperature, batch)
+                terms["profile"] = s.profile_weight * aligned
+            if self._uses_interaction_intents:
+                revealed = self.interaction_intents(layers)
             if s.pairwise_weight > 0:
-                loss = self._alignment(
-                    graph_intent, intent, self.intent_present, s.pairwise_temperature, user, positive, negative
-                )
-                terms["pairwise"] = s.pairwise_weight * loss
+                aligned = self._alignment(revealed, text["intent"], self.intent_present, s.pairwise_temperature, batch)
+                terms["pairwise"] = s.pairwise_weight * aligned
             translation = final.new_zeros(())
             if s.translation_weight > 0:
-                translation = s.translation_weight * self._translation(intent, final)
-                terms["translation"] = translation
+                translation = terms["translation"] = s.translation_weight * self._translation(text["intent"], final)
             if s.matching_weight > 0:
-                distilled = self._distillation(intent, teacher, graph_intent)
+                student, teacher = text["intent"], text["teacher"]
+                if s.fusion == "sum":
+                    student, teacher = student + revealed, teacher + revealed.detach()
+                elif s.fusion == "gate":
+                    student, teacher = self.gate(student, revealed), self.teacher_gate(teacher, revealed.detach())
+                has_text = self.intent_present
+                distilled = losses.distillation(student[has_text], teacher[has_text])
                 terms["matching"] = s.matching_weight * (0.4 * translation + 0.6 * distilled)
         return terms
+
+    def _text_embeddings(self) -> dict[str, Tensor]:
+        """The towers' outputs that the loss terms read, [N, d] each: p as 'profile', z as 'intent', z̄ as 'teacher'."""
+        embeddings = {}
+        if self.settings.uses_profiles:
+            embeddings["profile"] = self.profile_tower(self.profile_text)
+        if self.settings.uses_intents:
+            embeddings["intent"] = self.intent_tower(self.intent_text)
+        if self.settings.matching_weight > 0:
+            with torch.no_grad():
+                embeddings["teacher"] = self.teacher_tower(self.intent_text)
+        return embeddings
 
     def _ranking_loss(self, final: Tensor, user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         # F.embedding, not indexing: its gradient is summed in a fixed order
@@ -178,29 +201,22 @@ class IRLLRec(LightGCN):
         return losses.sampled_softmax(user_e, positive_e, F.embedding(drawn, final), self.settings.softmax_temperature)
 
     def _alignment(
-        self,
-        base: Tensor,
-        text: Tensor,
-        present: Tensor,
-        temperature: float,
-        user: Tensor,
-        positive: Tensor,
-        negative: Tensor,
+        self, base: Tensor, text: Tensor, present: Tensor, temperature: float, batch: tuple[Tensor, Tensor, Tensor]
     ) -> Tensor:
         """align(base, text; τ): batch users against all users' texts, its items against the batch's own.
 
         Args:
             base: [N, d]; text: [N, d]; present: [N] bool, where there is a text.
-            user, positive, negative: [B] nodes.
+            batch: the [B] nodes of the users, their positive and their negative items.
         """
         total = base.new_zeros(())
-        for batch, all_users in ((user, True), (positive, False), (negative, False)):
-            nodes, counts = batch[present[batch]].unique(return_counts=True)
+        for members, against_all_users in zip(batch, (True, False, False), strict=True):
+            nodes, counts = members[present[members]].unique(return_counts=True)
             if len(nodes):
-                candidates = text[: self.graph.n_users][present[: self.graph.n_users]] if all_users else None
+                candidates = text[: self.graph.n_users][present[: self.graph.n_users]] if against_all_users else None
                 x, y = F.embedding(nodes, base), F.embedding(nodes, text)
                 total = total + losses.info_nce(x, y, counts.to(base.dtype), temperature, candidates)
-        return total / len(user)
+        return total / len(batch[0])
 
     def _translation(self, intent: Tensor, final: Tensor) -> Tensor:
         text_noise, graph_noise = self.translation_noise(final)
@@ -210,14 +226,6 @@ class IRLLRec(LightGCN):
     def translation_noise(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Two standard normal draws of the shape [N, d], for texts and for graph embeddings."""
         return torch.randn_like(like), torch.randn_like(like)
-
-    def _distillation(self, intent: Tensor, teacher: Tensor, graph_intent: Tensor | None) -> Tensor:
-        fusion = self.settings.fusion
-        if fusion == "sum":
-            intent, teacher = intent + graph_intent, teacher + graph_intent.detach()
-        elif fusion == "gate":
-            intent, teacher = self.gate(intent, graph_intent), self.teacher_gate(teacher, graph_intent.detach())
-        return losses.distillation(intent[self.intent_present], teacher[self.intent_present])
 
     def _update_teachers(self) -> None:
         if self.settings.matching_weight > 0:
@@ -245,7 +253,7 @@ class IRLLRec(LightGCN):
         return (user_e[interaction[self.USER_ID]] @ item_e.T).view(-1)
 
     def _scoring_embeddings(self) -> tuple[Tensor, Tensor]:
-        """LightGCN keeps the embeddings of an evaluation until the next training step, or with the checkpoint."""
+        """[n_users, d] and [n_items, d], computed once an evaluation."""
         if self.restore_user_e is None or self.restore_item_e is None:
             self.restore_user_e, self.restore_item_e = self.forward()
         return self.restore_user_e, self.restore_item_e

@@ -52,9 +52,7 @@ def log_sum_exp(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     return _LogSumExp.apply(a, b, b.new_zeros(len(b)) if bias is None else bias)
 
 
-def info_nce(
-    x: Tensor, y: Tensor, counts: Tensor, temperature: float, candidates: Tensor | None = None
-) -> Tensor:
+def info_nce(x: Tensor, y: Tensor, counts: Tensor, temperature: float, candidates: Tensor | None = None) -> Tensor:
     """Σ over rows of −x̂·ŷ/τ + log Σ_{y'} exp(x̂·ŷ'/τ).
 
     A row that a batch repeats is contrasted once, with its multiplicity: exactly the sum over the list with repeats.

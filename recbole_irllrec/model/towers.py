@@ -14,9 +14,10 @@ class TextTower(nn.Sequential):
 
     def __init__(self, n_in: int, d: int):
         hidden = (n_in + d) // 2
-        super().__init__(nn.Linear(n_in, hidden), nn.LeakyReLU(0.01), nn.Linear(hidden, d))
-        for layer in (self[0], self[2]):
-            nn.init.xavier_uniform_(layer.weight)
+        first, second = nn.Linear(n_in, hidden), nn.Linear(hidden, d)
+        super().__init__(first, nn.LeakyReLU(0.01), second)
+        nn.init.xavier_uniform_(first.weight)
+        nn.init.xavier_uniform_(second.weight)
 
 
 class IntentGate(nn.Module):
