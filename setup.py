@@ -37,7 +37,8 @@ setup(
         "pandas>=2.0,<3",  # RecBole's fillna(inplace=True) on a column does nothing under pandas 3
         "ray[tune]==2.6.3",
         "setuptools<81",  # Ray 2.6.3 imports pkg_resources
-        "pyarrow>=14,<26",  # text tables; 26 refuses numpy 1
+        "pyarrow>=15,<26",  # text tables; 26 refuses numpy 1
+        "threadpoolctl>=3",  # the same embeddings with any number of threads
         "scikit-learn>=1.3",  # the embedded text encoder: TF-IDF and truncated SVD
         "tensorboard>=2.10",
         "pydantic>=2.5",  # checks the settings

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from recbole.config import Config
 
 import recbole_irllrec  # noqa: F401  (registers IRLLRec)
@@ -13,11 +12,6 @@ def _own_folder(tmp_path, monkeypatch):
     """RecBole writes saved/, log/ and log_tensorboard/ where it runs, and reads pytest's arguments as its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["test"])
-
-
-@pytest.fixture(autouse=True)
-def _two_threads():
-    torch.set_num_threads(2)
 
 
 class TinyDataset:
