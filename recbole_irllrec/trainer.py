@@ -58,6 +58,8 @@ class IRLLRecTrainer(Trainer):
             result = super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
         self._finished = True
         self._save_run(train_data)
+        if not self.config["single_spec"]:
+            torch.distributed.barrier()  # the others read the checkpoint that the first has written
         return result
 
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):

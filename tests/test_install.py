@@ -32,6 +32,7 @@ def python(tmp_path) -> Path:
     """A virtual environment that sees this one's libraries, but not its installation of the package."""
     run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "uninstall", "-q", "-y", "setuptools", cwd=tmp_path)  # it would hide the newer one
     here = sysconfig.get_path("purelib")
     site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).stdout.strip()
     (Path(site) / "libraries.pth").write_text(here + "\n")

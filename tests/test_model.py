@@ -34,6 +34,7 @@ def test_without_alignment_it_is_lightgcn(irllrec_config):
     from recbole.config import Config
 
     common = {"reg_weight": 0.0, "epochs": 3, "show_progress": False, "n_layers": 2, "seed": 7}
+    common |= {"learning_rate": 0.002, "train_batch_size": 4096}
     ours = irllrec_config(**common, **NO_TEXT, layer_aggregation="mean", ranking_loss="bpr", embedding_size=64)
     theirs = Config(model="LightGCN", dataset="ml-100k", config_dict=common)
     our_losses, our_scores = train(ours, 3)

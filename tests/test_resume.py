@@ -47,12 +47,12 @@ def result_of(folder: Path, **settings):
     return json.loads(run.stdout.split("RESULT ")[1]), run.stderr
 
 
-def kill_when(folder: Path, words: str, delay: float, **settings) -> None:
-    """Start a run and kill it ``delay`` seconds after it has logged ``words``."""
+def kill_when(folder: Path, reached, delay: float, **settings) -> None:
+    """Start a run and kill it ``delay`` seconds after ``reached(log)`` holds."""
     with open(folder / "killed.log", "w") as log:
         run = subprocess.Popen(command(**settings), cwd=folder, stdout=log, stderr=log, start_new_session=True)
     deadline = time.monotonic() + 240
-    while words not in (folder / "killed.log").read_text():
+    while not reached((folder / "killed.log").read_text()):
         assert run.poll() is None and time.monotonic() < deadline, (folder / "killed.log").read_text()[-3000:]
         time.sleep(0.01)
     time.sleep(delay)
@@ -66,8 +66,8 @@ def undisturbed(tmp_path_factory):
 
 
 def test_killed_twice_and_resumed(undisturbed, tmp_path):
-    kill_when(tmp_path, "epoch 0 evaluating", 0.3, resume=True)
-    kill_when(tmp_path, "epoch 2 training", 0.0, resume=True)
+    kill_when(tmp_path, lambda log: "epoch 0 evaluating" in log, 0.3, resume=True)
+    kill_when(tmp_path, lambda log: "epoch 2 training" in log, 0.0, resume=True)
     assert "Resuming" in (tmp_path / "killed.log").read_text()
     result, log = result_of(tmp_path, resume=True)
     assert result == undisturbed and "Resuming" in log
@@ -77,7 +77,7 @@ def test_killed_twice_and_resumed(undisturbed, tmp_path):
 
 
 def test_killed_before_the_first_epoch_ended_and_resumed_by_path(undisturbed, tmp_path):
-    kill_when(tmp_path, "FLOPs", 0.5)
+    kill_when(tmp_path, lambda log: list((tmp_path / "saved").glob("*.resume.pth")), 0.2)
     (run_file,) = (tmp_path / "saved").glob("*.resume.pth")
     result, _ = result_of(tmp_path, resume=str(run_file))
     assert result == undisturbed
