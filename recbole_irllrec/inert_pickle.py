@@ -351,7 +351,7 @@ def index_from(part: Any, length: int) -> pd.Index:
     if cls.path == "pandas.core.indexes.range.RangeIndex":
         bounds = [state.get(key) for key in ("start", "stop", "step")]
         require(all(type(bound) is int for bound in bounds) and bounds[2] != 0, "a DataFrame's index")
-        index: pd.Index = pd.RangeIndex(*bounds, name=name)
+        index: pd.Index = pd.RangeIndex(bounds[0], bounds[1], bounds[2], name=name)
     else:
         require(cls.path == "pandas.core.indexes.base.Index", f"a DataFrame with {cls.path} as its index")
         data = state.get("data")

@@ -2,9 +2,8 @@
 
 import argparse
 import sys
-import warnings
 
-from ..errors import IRLLRecError
+from .errors import debug_wanted, in_one_sentence
 
 EPILOG = """\
 Every setting of RecBole and of the model can be given as --key=value, e.g.
@@ -32,35 +31,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", default="5678", help="port of the master node (default: 5678)")
     parser.add_argument("--world_size", type=int, default=-1, help="processes on all machines (default: nproc)")
     parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process (default: 0)")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
 def main() -> int:
     """Run the command with ``sys.argv``. Returns the exit status."""
-    args, _settings = _parser().parse_known_args()
+    debug = debug_wanted()
     # RecBole's Config reads the settings from sys.argv by itself, and warns of what is no --key=value.
-    sys.argv = [sys.argv[0], *(a for a in sys.argv[1:] if a != "--debug")]
-    if not args.debug:
-        _silence_other_peoples_warnings()
-    try:
-        result = _run(args)
-    except (IRLLRecError, FileNotFoundError) as error:
-        if args.debug:
-            raise
-        print(f"run_recbole: {error}", file=sys.stderr)
-        return 1
-    if result is not None:
-        print(_table(result))
-    return 0
+    args, _settings = _parser().parse_known_args()
+    return in_one_sentence("run_recbole", lambda: _run(args), debug)
 
 
-def _run(args: argparse.Namespace) -> dict | None:
+def _run(args: argparse.Namespace) -> None:
     from recbole.quick_start import run
 
     import recbole_irllrec  # noqa: F401  (registers IRLLRec)
 
-    return run(
+    result = run(
         args.model,
         args.dataset,
         config_file_list=args.config_files.strip().split() if args.config_files else None,
@@ -70,6 +58,8 @@ def _run(args: argparse.Namespace) -> dict | None:
         port=args.port,
         group_offset=args.group_offset,
     )
+    if result is not None:
+        print(_table(result))
 
 
 def _table(result: dict) -> str:
@@ -79,14 +69,6 @@ def _table(result: dict) -> str:
     valid, test = result["best_valid_result"] or {}, result["test_result"] or {}
     rows = [(name, valid.get(name), value) for name, value in test.items()]
     return "\n" + tabulate(rows, headers=["metric", "valid (best)", "test"], floatfmt=".4f")
-
-
-def _silence_other_peoples_warnings() -> None:
-    """Deprecation notices of RecBole's and Ray's own code, about which its users can do nothing."""
-    for module in ("recbole", "ray", "thop", "pkg_resources", "torch"):
-        warnings.filterwarnings("ignore", category=FutureWarning, module=module)
-        warnings.filterwarnings("ignore", category=DeprecationWarning, module=module)
-        warnings.filterwarnings("ignore", category=UserWarning, message="pkg_resources is deprecated")
 
 
 if __name__ == "__main__":

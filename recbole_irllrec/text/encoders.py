@@ -20,7 +20,7 @@ class Encoder(Protocol):
     name: str
     dim: int
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
+    def encode(self, texts: Sequence[str] | np.ndarray) -> np.ndarray:
         """Embed texts: float32 [n, dim]; a row of zeros for a text in which there is nothing to embed."""
 
 
@@ -55,7 +55,7 @@ class TfidfSvdEncoder:
                 "(item_profile_table, user_profile_table and so on), or set all alignment weights to 0."
             ) from None
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
+    def encode(self, texts: Sequence[str] | np.ndarray) -> np.ndarray:
         """Embed texts: float32 [n, dim]; a row of zeros for a text without a word seen before."""
         counts = self._vectorizer.transform(texts)
         with threadpool_limits(1):

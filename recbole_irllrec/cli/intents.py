@@ -1,0 +1,10 @@
+"""``irllrec intents``: texts about users and items, and the tables of their embeddings."""
+
+import typer
+
+app = typer.Typer(help="Texts about users and items, and the tables of their embeddings.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    pass

@@ -1,0 +1,53 @@
+"""RecBole's settings and data sets for commands that are not RecBole's own."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recbole.config import Config
+from recbole.data import create_dataset
+
+from .dataset import IRLLRecDataset
+
+
+def load_config(
+    dataset: str,
+    data_path: Path | None = None,
+    config_files: str | None = None,
+    settings: dict[str, Any] | None = None,
+    model: str = "IRLLRec",
+) -> Config:
+    """The settings of a model on a data set, without this process's command line.
+
+    Args:
+        dataset: the data set's name.
+        data_path: the folder that holds its folder; None as RecBole finds it.
+        config_files: YAML files, parted by spaces.
+        settings: lie above those of the files.
+        model: the model's name.
+
+    Raises:
+        IRLLRecError: a setting is refused.
+        FileNotFoundError: a file is not there.
+    """
+    above = {} if data_path is None else {"data_path": str(data_path)}
+    with _no_arguments():
+        return Config(model, dataset, config_files.split() if config_files else None, {**above, **(settings or {})})
+
+
+def split_datasets(config: Config) -> tuple[IRLLRecDataset, IRLLRecDataset, IRLLRecDataset]:
+    """The training, validation and test data sets; they share their ids."""
+    return tuple(create_dataset(config).build())  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def _no_arguments() -> Iterator[None]:
+    """RecBole's ``Config`` takes every ``--key=value`` of ``sys.argv`` for a setting; a command's options are none."""
+    arguments = sys.argv
+    sys.argv = arguments[:1]
+    try:
+        yield
+    finally:
+        sys.argv = arguments
