@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,10 @@ from scipy.sparse import csr_matrix
 from ..errors import IRLLRecError
 from ..text.default import default_tables
 from .features import train_fingerprint
-from .intents import IntentTable, Rows
+from .intents import IntentTable, open_table
+from .table_file import Rows, TableFile
 
+Table: TypeAlias = TableFile | IntentTable
 KINDS = ("profile", "intent")
 SIDES = ("user", "item")
 _WEIGHTS = {"profile": "profile_weight", "intent": "pairwise_weight, translation_weight and matching_weight"}
@@ -110,7 +112,7 @@ class _Reader:
         self._dataset = dataset
         self._use_default = use_default
         self._log = logging.getLogger()
-        self._tables: dict[tuple[str, Path | _Preloaded], IntentTable] = {}
+        self._tables: dict[tuple[str, Path | _Preloaded], Table] = {}
         fields = (dataset.uid_field, dataset.iid_field)
         # Row 0 is RecBole's padding.
         self._tokens = {
@@ -182,7 +184,7 @@ class _Reader:
                 f"`user_text: mean_of_items`, which gives each user the mean embedding of its training items."
             )
 
-    def _read(self, side: str, source: Path | _Preloaded) -> IntentTable:
+    def _read(self, side: str, source: Path | _Preloaded) -> Table:
         """Read a table and refuse it if other interactions went into it."""
         key = (side, source)
         if key not in self._tables:
@@ -191,8 +193,8 @@ class _Reader:
             self._tables[key] = table
         return self._tables[key]
 
-    def _read_file(self, path: Path) -> IntentTable:
-        return IntentTable.read(
+    def _read_file(self, path: Path) -> Table:
+        return open_table(
             path, self._config["field_separator"], self._config["seq_separator"], self._config["encoding"]
         )
 
@@ -205,7 +207,7 @@ class _Reader:
             )
         return IntentTable.from_arrays(self._tokens[side], matrix[1:], encoder=None, source=None, origin=str(source))
 
-    def _check_leakage(self, table: IntentTable) -> None:
+    def _check_leakage(self, table: Table) -> None:
         made = table.metadata
         if made.train_fingerprint is not None and made.train_fingerprint != self._fingerprint:
             raise IRLLRecError(
@@ -220,7 +222,7 @@ class _Reader:
                 f"interactions alone cannot be checked."
             )
 
-    def _rows(self, kind: str, side: str, table: IntentTable) -> Rows:
+    def _rows(self, kind: str, side: str, table: Table) -> Rows:
         rows = table.rows_for(self._tokens[side])
         made = table.metadata
         what = f"{table.origin} (encoder {made.encoder or 'unknown'}, {made.dim} wide, {rows.unknown} other tokens)"
@@ -252,7 +254,7 @@ class _Reader:
         return Rows(sums / np.maximum(counts, 1)[:, None], counts > 0, 0)
 
 
-def _refuse_two_encoders(users: IntentTable, items: IntentTable) -> None:
+def _refuse_two_encoders(users: Table, items: Table) -> None:
     first, second = users.metadata, items.metadata
     known = first.encoder is not None and second.encoder is not None
     if first.dim != second.dim or (known and first.encoder != second.encoder):
