@@ -44,6 +44,7 @@ setup(
         "pydantic>=2.5",  # checks the settings
         "openai>=1.40",  # any OpenAI-compatible endpoint, for texts and embeddings
         "tiktoken>=0.7",
+        "regex>=2023.1",  # where a character ends; tiktoken needs it, too
         "typer>=0.12",  # the irllrec command
         "rich>=13",  # its tables
         "tqdm>=4.65",  # progress bars, as RecBole's

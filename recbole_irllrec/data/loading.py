@@ -8,6 +8,7 @@ from typing import Any
 
 from recbole.config import Config
 from recbole.data import create_dataset
+from recbole.utils import init_seed
 
 from .dataset import IRLLRecDataset
 
@@ -38,7 +39,8 @@ def load_config(
 
 
 def split_datasets(config: Config) -> tuple[IRLLRecDataset, IRLLRecDataset, IRLLRecDataset]:
-    """The training, validation and test data sets; they share their ids."""
+    """The training, validation and test data sets, the same as of a run with these settings; they share their ids."""
+    init_seed(config["seed"], config["reproducibility"])  # RecBole draws the split with it
     return tuple(create_dataset(config).build())  # type: ignore[return-value]
 
 
