@@ -206,7 +206,7 @@ class IntentTable:
                 f"{path}, column {values[0]}, holds what is no number ({error}): write numbers parted by "
                 f"{seq_separator!r} (`seq_separator`)."
             ) from None
-        dim = common_length(lists, f"{path}, column {values[0]}")
+        dim = common_length(lists, f"{path}, column {values[0]}") or 1
         embeddings = np.zeros((len(frame), dim), np.float32)
         embeddings[filled] = floats.to_numpy().reshape(-1, dim)
         return cls.from_arrays(frame[ids[0]].to_numpy(), embeddings, encoder=None, source=None, origin=str(path))

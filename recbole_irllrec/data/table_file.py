@@ -118,50 +118,48 @@ class TableFile:
     def _scatter(self, places: np.ndarray, n: int) -> Rows:
         """Read the embeddings of the file's rows to ``places`` among n rows; -1 drops a row."""
         embeddings = np.empty((n, self.metadata.dim), self._number)
-        empty = np.ones(n, bool)
-        empty[places[places >= 0]] = False
-        embeddings[empty] = 0
+        present = np.zeros(n, bool)
         groups = [self._footer.row_group(i).num_rows for i in range(self._footer.num_row_groups)]
         starts = np.cumsum([0, *groups])
 
         def read(group: int) -> None:
             start = int(starts[group])
-            for batch in self._batches([group]):
-                rows = slice(start, start := start + len(batch))
-                numbers = self._numbers(batch["embedding"], rows.start)
-                if (places[rows] >= 0).all():
-                    embeddings[places[rows]] = numbers
-                else:
-                    kept = places[rows] >= 0
-                    embeddings[places[rows][kept]] = numbers[kept]
+            for batch in self._batches(group):
+                lists = batch["embedding"]
+                rows = start + np.flatnonzero(lists.is_valid().to_numpy(zero_copy_only=False))
+                numbers = self._numbers(lists, rows)
+                to, there = places[rows], numbers.any(axis=1)
+                if (to < 0).any():
+                    numbers, there, to = numbers[to >= 0], there[to >= 0], to[to >= 0]
+                embeddings[to] = numbers
+                present[to] = there
+                start += len(batch)
 
         with self._one_sentence(), ThreadPoolExecutor(_THREADS) as pool:
             for _ in pool.map(read, range(len(groups))):
                 pass
-        return Rows(embeddings, embeddings.any(axis=1), int((places < 0).sum()))
+        embeddings[~present] = 0
+        return Rows(embeddings, present, int((places < 0).sum()))
 
-    def _batches(self, groups: list[int]) -> Iterable[pa.RecordBatch]:
+    def _batches(self, group: int) -> Iterable[pa.RecordBatch]:
         file = pq.ParquetFile(self._path, metadata=self._footer, page_checksum_verification=True)
-        return file.iter_batches(ROW_GROUP, row_groups=groups, columns=["embedding"])
+        return file.iter_batches(ROW_GROUP, row_groups=[group], columns=["embedding"])
 
-    def _numbers(self, lists: pa.Array, start: int) -> np.ndarray:
-        """Lists as an array [n, dim] with zeros for null; ``start`` is their first row in the file."""
-        there = lists.drop_null()
-        found = common_length(there, f"{self.origin}, column embedding")
+    def _numbers(self, lists: pa.ListArray, rows: np.ndarray) -> np.ndarray:
+        """The lists that are not null, which are these rows of the file, as a checked array [n, dim]."""
+        found = common_length(lists, f"{self.origin}, column embedding")
         dim = self.metadata.dim
-        if len(there) and found != dim:
+        if found not in (None, dim):
             raise IRLLRecError(
                 f"{self.origin}, column embedding, is {found} wide, while the table's metadata says dim {dim}: "
                 f"write it again with IntentTable.from_arrays(...).write(path)."
             )
-        given = there.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)  # a null inside a list becomes NaN
+        # Not flatten(): a null list, which is empty in a file, makes it copy.
+        values = lists.values[lists.offsets[0].as_py() : lists.offsets[-1].as_py()]
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which is refused
-            given = given.astype(self._number, copy=False)
-        numbers = given
-        if len(there) < len(lists):
-            numbers = np.zeros((len(lists), dim), self._number)
-            numbers[lists.is_valid().to_numpy(zero_copy_only=False)] = given
-        check_finite(numbers, lambda row: self.tokens[start + row].as_py(), self.origin)
+            # A null inside a list becomes NaN.
+            numbers = values.to_numpy(zero_copy_only=False).reshape(-1, dim).astype(self._number, copy=False)
+        check_finite(numbers, lambda row: self.tokens[int(rows[row])].as_py(), self.origin)
         return numbers
 
     def _column(self, name: str) -> pa.LargeStringArray:
@@ -250,19 +248,19 @@ def plain_footer(path: str | os.PathLike[str]) -> pq.FileMetaData:
     return pq.read_metadata(io.BytesIO(MAGIC + footer.replace(b"ARROW:schema", b"arrow-schema")))
 
 
-def common_length(lists: pa.Array, what: str) -> int:
-    """The length that all lists have; 1 if there is no list.
+def common_length(lists: pa.Array, what: str) -> int | None:
+    """The length of all lists that are not null; None if there is none.
 
     Raises:
         IRLLRecError: they have different lengths.
     """
-    lengths = np.unique(pc.list_value_length(lists).to_numpy(zero_copy_only=False))
-    if len(lengths) > 1:
+    ends = pc.min_max(pc.list_value_length(lists)).as_py()
+    if ends["min"] != ends["max"]:
         raise IRLLRecError(
-            f"{what}, holds embeddings of different widths, from {lengths[0]} to {lengths[-1]}: "
+            f"{what}, holds embeddings of different widths, from {ends['min']} to {ends['max']}: "
             f"embed every token with one encoder."
         )
-    return int(lengths[0]) if len(lengths) else 1
+    return ends["min"]
 
 
 def _read_metadata(path: str | os.PathLike[str], schema: pa.Schema) -> TableMetadata:
