@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import pandas as pd
 from scipy.sparse import csr_matrix
 
 from ..errors import IRLLRecError
 from ..text.default import default_tables
-from .features import train_fingerprint
 from .intents import IntentTable, open_table
 from .table_file import Rows, TableFile
+from .training import SIDES, TrainingTokens
 
 Table: TypeAlias = TableFile | IntentTable
 KINDS = ("profile", "intent")
-SIDES = ("user", "item")
 _WEIGHTS = {"profile": "profile_weight", "intent": "pairwise_weight, translation_weight and matching_weight"}
 
 
@@ -113,14 +111,7 @@ class _Reader:
         self._use_default = use_default
         self._log = logging.getLogger()
         self._tables: dict[tuple[str, Path | _Preloaded], Table] = {}
-        fields = (dataset.uid_field, dataset.iid_field)
-        # Row 0 is RecBole's padding.
-        self._tokens = {
-            side: dataset.field2id_token[f][1:].astype(object) for side, f in zip(SIDES, fields, strict=True)
-        }
-        self._train = {
-            side: np.asarray(dataset.inter_feat[f], np.int64) - 1 for side, f in zip(SIDES, fields, strict=True)
-        }
+        self._train = TrainingTokens(dataset)
 
     def node_text(self, kind: str, sources: _Sources) -> NodeText:
         """The texts of one kind."""
@@ -149,21 +140,13 @@ class _Reader:
         return NodeText(embedding, np.concatenate([user_rows.present, item_rows.present]))
 
     @cached_property
-    def _train_tokens(self) -> dict[str, np.ndarray]:
-        return {side: self._tokens[side][self._train[side]] for side in SIDES}
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        return train_fingerprint(self._train_tokens["user"], self._train_tokens["item"])
-
-    @cached_property
     def _default(self):
         return default_tables(
             self._config,
-            self._tokens["user"],
-            self._tokens["item"],
-            pd.DataFrame(self._train_tokens),
-            self._fingerprint,
+            self._train.tokens["user"],
+            self._train.tokens["item"],
+            self._train.pairs,
+            self._train.fingerprint,
         )
 
     def _refuse_gaps(self, kind: str, sources: _Sources, mean_of_items: bool) -> None:
@@ -205,14 +188,16 @@ class _Reader:
                 f"{source} holds one number for each token, where embeddings are of type float_seq: change the type in "
                 f"the file's first line, or name tables in {side}_profile_table and {side}_intent_table."
             )
-        return IntentTable.from_arrays(self._tokens[side], matrix[1:], encoder=None, source=None, origin=str(source))
+        return IntentTable.from_arrays(
+            self._train.tokens[side], matrix[1:], encoder=None, source=None, origin=str(source)
+        )
 
     def _check_leakage(self, table: Table) -> None:
         made = table.metadata
-        if made.train_fingerprint is not None and made.train_fingerprint != self._fingerprint:
+        if made.train_fingerprint is not None and made.train_fingerprint != self._train.fingerprint:
             raise IRLLRecError(
                 f"{table.origin}, train_fingerprint, says that it was made with other training interactions "
-                f"({made.train_fingerprint[:12]}) than those of this run ({self._fingerprint[:12]}), so it may know "
+                f"({made.train_fingerprint[:12]}) than those of this run ({self._train.fingerprint[:12]}), so it may know "
                 f"what is to be predicted: make it again from this split, or use the split that it was made with."
             )
         if made.train_fingerprint is None and made.source != "features":
@@ -223,7 +208,7 @@ class _Reader:
             )
 
     def _rows(self, kind: str, side: str, table: Table) -> Rows:
-        rows = table.rows_for(self._tokens[side])
+        rows = table.rows_for(self._train.tokens[side])
         made = table.metadata
         what = f"{table.origin} (encoder {made.encoder or 'unknown'}, {made.dim} wide, {rows.unknown} other tokens)"
         self._check_coverage(kind, side, rows, what)
@@ -245,8 +230,8 @@ class _Reader:
 
     def _mean_of_items(self, items: Rows) -> Rows:
         """Each user's mean embedding over those of its training items that have one."""
-        pairs = (self._train["user"], self._train["item"])
-        shape = (len(self._tokens["user"]), len(self._tokens["item"]))
+        pairs = (self._train.ids["user"], self._train.ids["item"])
+        shape = (len(self._train.tokens["user"]), len(self._train.tokens["item"]))
         read = csr_matrix((np.ones(len(pairs[0]), np.float32), pairs), shape)
         read.data[:] = 1  # a repeated interaction counts once
         counts = read @ items.present.astype(np.float32)
