@@ -54,6 +54,8 @@ class Settings(BaseModel):
     item_intent_table: str | None
     user_text: Literal["mean_of_items"] | None
     min_text_coverage: float = Share
+    mask_valid_in_test: bool
+    valid_users: int | None
     preset: Literal["published"] | None
     resume: bool | str
 
