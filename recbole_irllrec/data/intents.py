@@ -30,6 +30,7 @@ from .table_file import (
     check_tokens,
     common_length,
     no_token_shared,
+    texts_for,
 )
 
 _PAGE = 16 << 20  # bytes
@@ -182,6 +183,10 @@ class IntentTable:
         embeddings = self.embeddings[places]
         embeddings[~found] = 0
         return Rows(embeddings, found & self.present[places], len(self.tokens) - int(found.sum()))
+
+    def texts_for(self, tokens: np.ndarray) -> np.ndarray:
+        """Each token's text, [n] all different tokens -> [n] str; "" where the table has none."""
+        return texts_for(pa.array(self.tokens, pa.large_string()), pa.array(self.texts, pa.large_string()), tokens)
 
     @classmethod
     def _read_atomic_file(

@@ -91,6 +91,10 @@ class TableFile:
         """[n] the texts, in the order of `tokens`; empty where missing."""
         return pc.fill_null(self._column("text"), "")
 
+    def texts_for(self, tokens: np.ndarray) -> np.ndarray:
+        """Each token's text, [n] all different tokens -> [n] str; "" where the table has none."""
+        return texts_for(self.tokens, self.texts(), tokens)
+
     def embeddings(self) -> np.ndarray:
         """float32 or float16 [n, dim], in the order of `tokens`; zeros where missing.
 
@@ -176,6 +180,12 @@ class TableFile:
             raise IRLLRecError(
                 f"{self.origin} cannot be read as Parquet ({str(error).splitlines()[0]}): write it again."
             ) from None
+
+
+def texts_for(own: pa.LargeStringArray, texts: pa.LargeStringArray, asked: np.ndarray) -> np.ndarray:
+    """The texts of the tokens ``asked``, [n] str; "" for one that is not among a table's ``own``."""
+    places = pc.index_in(pa.array(asked, pa.large_string()), value_set=own)
+    return pc.fill_null(texts.take(places), "").to_numpy(zero_copy_only=False)
 
 
 def check_tokens(tokens: pa.LargeStringArray, origin: str) -> None:
