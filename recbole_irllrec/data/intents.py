@@ -155,15 +155,29 @@ class IntentTable:
         """Write tokens and embeddings as RecBole's atomic file ``id_field:token <TAB> value_field:float_seq``.
 
         A missing embedding becomes an empty one. The texts and the metadata have no place in such a file.
+
+        Raises:
+            IRLLRecError: a token holds a tab or a line break, which such a file cannot hold.
         """
-        numbers = pc.cast(pa.array(self.embeddings.astype(np.float32, copy=False).reshape(-1)), pa.string())
-        joined = pc.binary_join(
-            pa.FixedSizeListArray.from_arrays(numbers, self.metadata.dim).cast(pa.list_(pa.string())), " "
-        )
-        values = np.where(self.present, joined.to_numpy(zero_copy_only=False), "")
-        lines = pd.Series(self.tokens) + "\t" + values + "\n"
+        broken = pc.match_substring_regex(pa.array(self.tokens, pa.large_string()), r"[\t\r\n]")
+        if pc.any(broken).as_py():
+            token = self.tokens[pc.index(broken, True).as_py()]
+            raise IRLLRecError(
+                f"{self.origin}, column token, holds {token!r}, whose tab or line break RecBole's atomic files cannot "
+                f"hold: rename it, or write Parquet alone."
+            )
         with atomic_write(path) as file:
-            file.write((f"{id_field}:token\t{value_field}:float_seq\n" + lines.str.cat()).encode())
+            file.write(f"{id_field}:token\t{value_field}:float_seq\n".encode())
+            for start in range(0, len(self.tokens), ROW_GROUP):
+                rows = slice(start, start + ROW_GROUP)
+                lines = pd.Series(self.tokens[rows]) + "\t" + self._in_strings(rows) + "\n"
+                file.write(lines.str.cat().encode())
+
+    def _in_strings(self, rows: slice) -> np.ndarray:
+        """Embeddings as strings of numbers; "" where missing."""
+        numbers = pc.cast(pa.array(self.embeddings[rows].astype(np.float32, copy=False).reshape(-1)), pa.string())
+        lists = pa.FixedSizeListArray.from_arrays(numbers, self.metadata.dim).cast(pa.list_(pa.string()))
+        return np.where(self.present[rows], pc.binary_join(lists, " ").to_numpy(zero_copy_only=False), "")
 
     def rows_for(self, tokens: np.ndarray) -> Rows:
         """Look up tokens.
@@ -202,19 +216,35 @@ class IntentTable:
             )
         once = f"(?:{re.escape(seq_separator)})+"
         numbers = frame[values[0]].str.replace(once, " ", regex=True).str.strip()
-        filled = (numbers != "").to_numpy()
-        lists = pc.split_pattern(pa.array(numbers[filled], pa.large_string()), " ")
-        try:
-            floats = pc.cast(lists.flatten(), pa.float32())
-        except pa.ArrowInvalid as error:
-            raise IRLLRecError(
-                f"{path}, column {values[0]}, holds what is no number ({error}): write numbers parted by "
-                f"{seq_separator!r} (`seq_separator`)."
-            ) from None
-        dim = common_length(lists, f"{path}, column {values[0]}") or 1
-        embeddings = np.zeros((len(frame), dim), np.float32)
-        embeddings[filled] = floats.to_numpy().reshape(-1, dim)
+        embeddings = numbers_in_strings(
+            pa.array(numbers, pa.large_string()),
+            f"{path}, column {values[0]}",
+            f"write numbers parted by {seq_separator!r} (`seq_separator`)",
+        )
         return cls.from_arrays(frame[ids[0]].to_numpy(), embeddings, encoder=None, source=None, origin=str(path))
+
+
+def numbers_in_strings(strings: pa.LargeStringArray, what: str, advice: str) -> np.ndarray:
+    """Strings of numbers, parted by one blank, as float32 [n, dim]; an empty one is a row of zeros.
+
+    Args:
+        strings: [n].
+        what: what messages call them, "FILE, column NAME".
+        advice: what to do if there are other than numbers.
+
+    Raises:
+        IRLLRecError: there are, or the widths differ.
+    """
+    filled = pc.not_equal(strings, "")
+    lists = pc.split_pattern(strings.filter(filled), " ")
+    dim = common_length(lists, what) or 1
+    embeddings = np.zeros((len(strings), dim), np.float32)
+    try:
+        floats = pc.cast(lists.flatten(), pa.float32())
+    except pa.ArrowInvalid as error:
+        raise IRLLRecError(f"{what}, holds what is no number ({error}): {advice}.") from None
+    embeddings[filled.to_numpy(zero_copy_only=False)] = floats.to_numpy().reshape(-1, dim)
+    return embeddings
 
 
 def open_table(
