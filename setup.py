@@ -46,7 +46,7 @@ setup(
         "openai>=1.40",  # any OpenAI-compatible endpoint, for texts and embeddings
         "tiktoken>=0.7",
         "regex>=2023.1",  # where a character ends; tiktoken needs it, too
-        "typer>=0.12",  # the irllrec command
+        "typer>=0.19",  # the irllrec command; choices as Literal
         "rich>=13",  # its tables
         "tqdm>=4.65",  # progress bars, as RecBole's
         "tenacity>=8.2",  # retries of requests

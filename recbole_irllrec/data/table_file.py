@@ -87,6 +87,9 @@ class TableFile:
         check_tokens(tokens, self.origin)
         return tokens
 
+    def __contains__(self, token: str) -> bool:
+        return pc.index(self.tokens, token).as_py() >= 0
+
     def texts(self) -> pa.LargeStringArray:
         """[n] the texts, in the order of `tokens`; empty where missing."""
         return pc.fill_null(self._column("text"), "")

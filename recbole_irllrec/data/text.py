@@ -104,7 +104,7 @@ def tables(config, dataset) -> dict[str, SideTables]:
 
 def _open(config, dataset) -> tuple[dict[str, _Sources], "_Reader"]:
     """The sources of both kinds, and what reads them."""
-    sources = {kind: _Sources(*(_locate(config, dataset, side, kind) for side in SIDES)) for kind in KINDS}
+    sources = {kind: _Sources(*(locate(config, dataset, side, kind) for side in SIDES)) for kind in KINDS}
     return sources, _Reader(config, dataset, use_default=not any(any(found) for found in sources.values()))
 
 
@@ -113,7 +113,7 @@ def table_path(config, side: str, kind: str) -> Path:
     return Path(config["data_path"]) / f"{config['dataset']}.{side}_{kind}.parquet"
 
 
-def _locate(config, dataset, side: str, kind: str) -> Path | _Preloaded | None:
+def locate(config, dataset, side: str, kind: str) -> Path | _Preloaded | None:
     """The named table, else RecBole's `preload_weight`, else the file of the default name, else None."""
     setting = f"{side}_{kind}_table"
     folder = Path(config["data_path"])

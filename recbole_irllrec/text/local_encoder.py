@@ -11,6 +11,7 @@ import torch
 from ..errors import IRLLRecError
 
 _BATCHES_A_STEP = 16  # texts are sorted by length within a step, so that batches hold little padding
+_SPECIAL_TOKENS = 8  # at most, around a text
 
 
 class SentenceTransformerEncoder:
@@ -82,10 +83,12 @@ class SentenceTransformerEncoder:
 
     def _count_too_long(self, texts: list[str]) -> int:
         most = self._model.max_seq_length
-        # A token is a byte at least, so few texts need counting.
-        candidates = [text for text in texts if most is not None and len(text.encode()) > most - 8]
-        if not candidates:
+        if most is None:
             return 0
         prompt = self._prompt or ""
+        # A token is a byte at least, so few texts need counting.
+        candidates = [text for text in texts if len((prompt + text).encode()) > most - _SPECIAL_TOKENS]
+        if not candidates:
+            return 0
         counted = self._model.tokenizer([prompt + text for text in candidates], truncation=False, verbose=False)
         return sum(len(ids) > most for ids in counted["input_ids"])

@@ -64,6 +64,7 @@ class OpenAIEncoder:
         self._endpoint = Endpoint(
             base_url, requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute
         )
+        self._address = self._endpoint.url.rstrip("/")
         self._model, self._dimensions, self._prompt = encoder_model, dimensions, prompt or ""
         self._batch_size, self._batch_tokens, self._concurrency = batch_size, batch_tokens, concurrency
         self._counter = TokenCounter(encoder_model)
@@ -88,13 +89,18 @@ class OpenAIEncoder:
         cut = 0
         try:
             for start in range(0, len(texts), _LOOKED_UP):
-                sent = [self._cut(self._prompt + str(text)) for text in texts[start : start + _LOOKED_UP]]
-                cut += sum(short != self._prompt + str(text) for short, text in zip(sent, texts[start:], strict=False))
-                keys = [key_of(self._endpoint.url, self._model, self._dimensions, text) for text in sent]
+                whole = [self._prompt + str(text) for text in texts[start : start + _LOOKED_UP]]
+                sent = [self._cut(text) for text in whole]
+                cut += sum(short != text for short, text in zip(sent, whole, strict=True))
+                keys = [key_of(self._address, self._model, self._dimensions, text) for text in sent]
                 known = self._cache.get(keys)
                 kept = [place for place, key in enumerate(keys) if key in known]
                 if kept:
-                    yield start + np.array(kept), self._same_width(np.stack([known[keys[place]] for place in kept]))
+                    vectors = np.stack([known[keys[place]] for place in kept])
+                    self._width = vectors.shape[1]
+                    yield start + np.array(kept), vectors
+                if len(kept) < len(keys) and self._width is None:
+                    self._width = self._loop.run_until_complete(self._ask_width())
                 missing = [place for place, key in enumerate(keys) if key not in known]
                 for places in self._requests(missing, sent):
                     request = self._ask(start + np.array(places), [keys[p] for p in places], [sent[p] for p in places])
@@ -136,34 +142,49 @@ class OpenAIEncoder:
         return [task.result() for task in done]
 
     async def _ask(self, places: np.ndarray, keys: list[bytes], texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Ask for embeddings until they are sound, and keep them."""
+        """Ask for embeddings, and keep them."""
+        embeddings = await self._sound_answer(texts)
+        self._cache.put(keys, embeddings)
+        return places, embeddings
+
+    async def _ask_width(self) -> int:
+        """The width in which two answers in a row agree, asked for with texts of a token each."""
+        widths = [0, -1]
+        while widths[-1] != widths[-2]:
+            widths.append((await self._sound_answer([f"{len(widths)}"])).shape[1])
+            if len(widths) > _ATTEMPTS:
+                raise IRLLRecError(
+                    f"{self._endpoint.url} answers with embeddings of ever other widths ({widths[2:]}): "
+                    f"check --encoder-model."
+                )
+        return widths[-1]
+
+    async def _sound_answer(self, texts: list[str]) -> np.ndarray:
+        """Ask until the answer can be used: float32 [n, dim]."""
         tokens = sum(self._counter.count(text) for text in texts)
-        optional = {} if self._dimensions is None else {"dimensions": self._dimensions}
-        for attempt in range(1, _ATTEMPTS + 1):
+        wish = None if self._dimensions is None else {"dimensions": self._dimensions}
+        problem = ""
+        for _ in range(_ATTEMPTS):
             answer = await self._endpoint.call(
                 lambda: self._endpoint.client.embeddings.create(
-                    model=self._model, input=texts, encoding_format="float", **optional
+                    model=self._model, input=texts, encoding_format="float", extra_body=wish
                 ),
                 tokens,
             )
             try:
-                embeddings = self._same_width(_embeddings(answer, len(texts)))
-                break
+                return self._same_width(_embeddings(answer, len(texts)))
             except _Unsound as error:
-                if attempt == _ATTEMPTS:
-                    raise IRLLRecError(
-                        f"{self._endpoint.url} answered {_ATTEMPTS} times with {error}: check --encoder-model and "
-                        f"--dimensions, and, if the model behind this name has changed, move {self._cache.path} away."
-                    ) from None
+                problem = str(error)
                 self._endpoint.retries.update(["unsound embeddings"])
-        self._cache.put(keys, embeddings)
-        return places, embeddings
+        raise IRLLRecError(
+            f"{self._endpoint.url} answered {_ATTEMPTS} times with {problem}: check --encoder-model and --dimensions, "
+            f"and, if the model behind this name has changed, move {self._cache.path} away."
+        )
 
     def _same_width(self, embeddings: np.ndarray) -> np.ndarray:
         width = embeddings.shape[1]
         if width != (self._width or width):
             raise _Unsound(f"embeddings {width} wide where {self._width} are expected")
-        self._width = width
         return embeddings
 
 
