@@ -184,16 +184,14 @@ def _training_reviews(path: Path, train: pd.DataFrame, held_out: pd.DataFrame) -
     """Columns user, item, text: the reviews of training pairs; not of pairs that are held out as well."""
     if not path.is_file():
         return pd.DataFrame({name: pd.Series(dtype=object) for name in REVIEW_COLUMNS})
+    form = "write it as Parquet with the columns user, item, rating, timestamp and text"
     try:
+        missing = [name for name in REVIEW_COLUMNS if name not in pq.read_schema(path).names]
+        if missing:
+            raise IRLLRecError(f"{path} has no column {', '.join(missing)}: {form}.")
         table = pq.read_table(path, columns=list(REVIEW_COLUMNS))
     except (pa.ArrowException, OSError) as error:
-        raise IRLLRecError(
-            f"{path} is no file of reviews ({' '.join(str(error).split())[:150]}): write it as Parquet with the "
-            f"columns user, item, rating, timestamp and text."
-        ) from None
-    if set(table.column_names) != set(REVIEW_COLUMNS):
-        missing = ", ".join(name for name in REVIEW_COLUMNS if name not in table.column_names)
-        raise IRLLRecError(f"{path} has no column {missing}: write user, item, rating, timestamp and text.")
+        raise IRLLRecError(f"{path} is no file of reviews ({' '.join(str(error).split())[:150]}): {form}.") from None
     words = pc.utf8_trim_whitespace(pc.replace_substring_regex(table["text"].cast(pa.large_string()), r"\s+", " "))
     table = table.set_column(table.column_names.index("text"), "text", words)
     table = table.filter(pc.greater(pc.utf8_length(words), 0))
