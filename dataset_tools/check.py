@@ -16,6 +16,9 @@ from recbole_irllrec.data.training import SIDES, TrainingTokens
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.settings import read_settings
 
+from .generate import evidence_outside, store_path
+from .generation.store import open_store
+
 NEAR = 0.999  # the cosine from which on two embeddings are nearly identical
 _BLOCK = 4096  # embeddings, compared at once
 _COMPARISONS = 400_000_000  # pairs of embeddings, at most; beyond, of a sample of the tokens
@@ -109,6 +112,7 @@ def check(config) -> Report:
                 refusals.append(str(error))
     finally:
         logging.getLogger().removeHandler(warnings)
+    warnings.said += _evidence_warnings(config, train)
     return Report(
         dataset=config["dataset"],
         tables=tables,
@@ -126,6 +130,22 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.said.append(record.getMessage())
+
+
+def _evidence_warnings(config, train: TrainingTokens) -> list[str]:
+    """What a language model gave as evidence and cannot know from the training interactions."""
+    path = store_path(config, None)
+    if not path.is_file():
+        return []
+    with open_store(path) as store:
+        outside = evidence_outside(store, train.pairs, train.tokens["item"])
+    if outside.empty:
+        return []
+    first = outside.iloc[0]
+    return [
+        f"{path} holds evidence that is an item, but none of the user's training items, in {len(outside)} places, "
+        f"first {first['evidence']!r} of user {first['user']!r}: look at it with `irllrec intents show`."
+    ]
 
 
 def _examine(config, dataset, train: TrainingTokens, side: str, kind: str) -> TableReport:

@@ -17,6 +17,8 @@ from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.text.default import RECIPE, feature_texts
 from recbole_irllrec.text.encoders import Encoder, TfidfSvdEncoder, embed_texts
 
+from . import generate
+from .generation.store import open_store
 from .import_embeddings import read_texts
 from .tables import write_tables
 
@@ -51,7 +53,7 @@ def find_texts(
 
     Args:
         config: RecBole's settings.
-        where: "features", "tables", or a file, see `texts_of_features`, `texts_of_tables`, `texts_of_file`.
+        where: "features", "generated", "tables" or a file; see `texts_of_features` and its neighbours.
         sides: whose texts.
         kinds: which.
         source: what the texts of a file were made from.
@@ -59,12 +61,13 @@ def find_texts(
     Raises:
         IRLLRecError: there are none, or they cannot be read; or a file is given without ``source`` or for both sides.
     """
-    if where in ("features", "tables"):
+    places = {"features": texts_of_features, "generated": texts_of_store, "tables": texts_of_tables}
+    if where in places:
         if source is not None:
-            raise IRLLRecError(f"The texts of {where} say what they were made from: leave --source out.")
-        return (texts_of_features if where == "features" else texts_of_tables)(config, sides, kinds)
+            raise IRLLRecError(f"It is known what the texts of {where} were made from: leave --source out.")
+        return places[where](config, sides, kinds)
     if not Path(where).is_file():
-        raise IRLLRecError(f"{where} is no file: give features, tables or the path of a file in --texts.")
+        raise IRLLRecError(f"{where} is no file: give features, generated, tables or the path of a file in --texts.")
     if source is None or len(sides) != 1:
         raise IRLLRecError(
             f"{where} holds the texts of one side, and does not say what they were made from: give --side and --source."
@@ -89,6 +92,20 @@ def texts_of_features(config, sides: Sequence[str], kinds: Sequence[str]) -> lis
         "item": Texts("item", kinds, items, of_items, "features", None, RECIPE, "The items' features"),
     }
     return [texts[side] for side in sides]
+
+
+def texts_of_store(config, sides: Sequence[str], kinds: Sequence[str]) -> list[Texts]:
+    """What a language model wrote, from the data set's store of answers.
+
+    Raises:
+        IRLLRecError: there is no store, or nothing of a side in it.
+    """
+    with open_store(generate.store_path(config, None)) as store:
+        return [
+            Texts(side, [kind], *generate.texts(store, side, kind), origin=f"{store.path}, {side}s,")
+            for side in sides
+            for kind in kinds
+        ]
 
 
 def texts_of_tables(config, sides: Sequence[str], kinds: Sequence[str]) -> list[Texts]:

@@ -288,8 +288,9 @@ def written(messages: list[dict]) -> dict:
     """A profile with its reasoning and intents, which follow from the first message that is not the system's."""
     prompt = next(message["content"] for message in messages if message["role"] == "user")
     tokens = re.findall(r"^- \[([^\]\n]+)\]", prompt, re.MULTILINE)
-    lines = re.findall(r"^- (.+)$", prompt, re.MULTILINE) or [prompt]
-    counts = collections.Counter(re.findall(r"[a-z]{4,}", " ".join(lines).lower()))
+    lines = re.findall(r"^- (.+)$", prompt, re.MULTILINE) or re.findall(r"^.*: .*$", prompt, re.MULTILINE) or [prompt]
+    values = re.sub(r"[\w ]+:", " ", " ".join(lines))  # without the names of fields
+    counts = collections.Counter(re.findall(r"[a-z]{4,}", values.lower()))
     words = [word for word, _ in counts.most_common(12)] or ["nothing"]
     return {
         "reasoning": f"The prompt speaks of {', '.join(words[:6])}.",

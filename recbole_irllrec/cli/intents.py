@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from . import generate
+from .log import log_to_stderr
 from .options import ConfigFiles, DataPath, Dataset
 
 if TYPE_CHECKING:
@@ -126,9 +128,9 @@ def embed(
         str,
         typer.Option(
             help='Where the texts come from: "features" (.item and .user files, for users with their training items), '
-            '"tables" (the texts of the tables that are there, for another encoder), or a Parquet or CSV file with '
-            "the columns token and text.",
-            metavar="features|tables|FILE",
+            '"generated" (what a language model wrote, see generate), "tables" (the texts of the tables that are '
+            "there, for another encoder), or a Parquet or CSV file with the columns token and text.",
+            metavar="features|generated|tables|FILE",
         ),
     ] = "features",
     source: Annotated[
@@ -220,7 +222,7 @@ def embed(
     found = pipeline.find_texts(
         config, texts, _each(side, ("user", "item")), _each(kind, ("profile", "intent")), source
     )
-    with pipeline.open_encoder(encoder, options, config, found) as opened:
+    with log_to_stderr(), pipeline.open_encoder(encoder, options, config, found) as opened:
         for table, paths in pipeline.embed(config, opened, found, np.dtype(dtype).type, atomic):
             _say_written(table, paths)
 
@@ -245,15 +247,19 @@ def show(
     from ..data.loading import load_config
 
     console = Console()
-    for row in look_up(load_config(dataset, data_path, config_files), token, side):
+    found = look_up(load_config(dataset, data_path, config_files), token, side)
+    for row in found.rows:
         made = row.metadata
         facts = [f"encoder {made.encoder}", f"made from {made.source or 'unknown'}"]
         facts += [f"prompt {made.prompt_version}"] if made.prompt_version else []
         facts += [f"training interactions: {row.fingerprint}"] if row.fingerprint else []
-        title = Text(f"{row.side} {token}: {row.kind}")
-        console.print(
-            Panel(Text(row.text or "(no text)"), title=title, subtitle=Text(", ".join(facts)), title_align="left")
-        )
+        text = Text(row.text or "(no text)")
+        console.print(Panel(text, title=Text(f"{found.side} {token}: {row.kind}"), subtitle=Text(", ".join(facts))))
+    if found.answer is not None:
+        lines = [f"Profile: {found.answer.profile}", f"Reasoning: {found.answer.reasoning}"]
+        for name, intents in (("Likes", found.answer.likes), ("Dislikes", found.answer.dislikes)):
+            lines += [f"{name}: {one.intent} (evidence: {'; '.join(one.evidence)})" for one in intents]
+        console.print(Panel(Text("\n".join(lines)), title=Text(f"{found.side} {token}: the language model's answer")))
 
 
 @app.command()
@@ -301,13 +307,12 @@ def _print_report(report: "Report") -> None:
         grid.add_column(f"{table.side} {table.kind}", overflow="fold")
     for name in columns[0] if columns else []:
         grid.add_row(name, *(column[name] for column in columns))
-    console = Console()
-    console.print(grid)
+    Console().print(grid)
     for warning in report.warnings:
-        console.print(f"Warning: {warning}", markup=False)
+        typer.echo(f"Warning: {warning}")
     for refusal in report.refusals:
-        console.print(f"Refused: {refusal}", markup=False)
-    console.print("Training refuses these tables." if report.refusals else "Training takes these tables.")
+        typer.echo(f"Refused: {refusal}")
+    typer.echo("Training refuses these tables." if report.refusals else "Training takes these tables.")
 
 
 def _described(table: "TableReport") -> dict[str, str]:
@@ -333,3 +338,6 @@ def _described(table: "TableReport") -> dict[str, str]:
         "texts that repeat": str(table.repeated_texts) if covered else "",
         "nearly identical": share(alike.tokens, alike.checked) if alike else "",
     }
+
+
+generate.add_command(app)

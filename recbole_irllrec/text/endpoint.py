@@ -1,8 +1,10 @@
 """A server that speaks OpenAI's protocol: its client, the retries and the pace."""
 
 import asyncio
+import contextlib
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timezone
@@ -30,6 +32,10 @@ class RequestRefused(IRLLRecError):
 
 class NoAnswer(IRLLRecError):
     """The server did not answer this request, at any attempt; it may later."""
+
+
+class Stopped(Exception):
+    """The request was not sent, or not again, because `Endpoint.stop` was called."""
 
 
 class Endpoint:
@@ -72,6 +78,7 @@ class Endpoint:
         self.client = openai.AsyncOpenAI(api_key=self._key, base_url=address, timeout=timeout, max_retries=0)
         self._attempts = attempts
         self._pace = _Pace(requests_per_minute, tokens_per_minute)
+        self._stopping = asyncio.Event()
         self._answered = False  # whether it ever did
         for library in ("httpx", "httpx2", "openai"):  # a line for each request
             logging.getLogger(library).setLevel(logging.WARNING)
@@ -79,6 +86,10 @@ class Endpoint:
     async def close(self) -> None:
         """Close the connections."""
         await self.client.close()
+
+    def stop(self) -> None:
+        """Begin no further attempt; answers to those under way still arrive."""
+        self._stopping.set()
 
     async def call(self, send: Callable[[], Awaitable[T]], tokens: int = 0) -> T:
         """Send a request at the pace of this endpoint, again after an error that may pass.
@@ -93,11 +104,12 @@ class Endpoint:
         Raises:
             RequestRefused: this request is refused for what it holds.
             NoAnswer: no attempt brought an answer.
+            Stopped: `stop` was called.
             IRLLRecError: no request has a chance: there is no server, no access, no such model, no money.
         """
 
         async def attempt() -> T:
-            await self._pace.wait(tokens)
+            await self._sleep(self._pace.seconds_until_turn(tokens))
             answer = await send()
             if isinstance(answer, str):  # the client passes on what is not JSON
                 raise _Garbled("text that is no JSON")
@@ -109,12 +121,20 @@ class Endpoint:
             wait=_wait,
             retry=retry_if_exception(self._may_pass),
             before_sleep=lambda state: self.retries.update([_kind(_error(state))]),
+            sleep=self._sleep,
             reraise=True,
         )
         try:
             return await retrying(attempt)
         except (openai.APIError, ValueError) as error:  # ValueError: JSON that cannot be read
             raise self._refusal(error) from None
+
+    async def _sleep(self, seconds: float) -> None:
+        if seconds > 0 and not self._stopping.is_set():
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), seconds)
+        if self._stopping.is_set():
+            raise Stopped
 
     def _may_pass(self, error: BaseException) -> bool:
         if isinstance(error, openai.APIStatusError):
@@ -171,13 +191,12 @@ class _Pace:
         self._seconds_a_token = 60 / tokens_per_minute if tokens_per_minute else 0.0
         self._free = 0.0  # when the next request may begin
 
-    async def wait(self, tokens: int) -> None:
-        """Wait for this request's turn."""
-        now = asyncio.get_running_loop().time()
+    def seconds_until_turn(self, tokens: int) -> float:
+        """How long this request has to wait; its turn is then taken."""
+        now = time.monotonic()
         begin = max(now, self._free)
         self._free = begin + max(self._seconds_a_request, tokens * self._seconds_a_token)
-        if begin > now:
-            await asyncio.sleep(begin - now)
+        return begin - now
 
 
 def _key(is_openai: bool, url: str) -> str:

@@ -76,7 +76,7 @@ class SentenceTransformerEncoder:
             )
             yield np.arange(start, start + len(some)), embeddings.astype(np.float32, copy=False)
         if too_long:
-            logging.getLogger().warning(
+            logging.getLogger(__name__).warning(
                 f"{too_long} of {len(texts)} texts are longer than the {self._model.max_seq_length} tokens that "
                 f"{self.name} reads: their ends are left out."
             )

@@ -116,7 +116,7 @@ class OpenAIEncoder:
                     task.cancel()
                 self._loop.run_until_complete(asyncio.gather(*under_way, return_exceptions=True))
         if cut:
-            logging.getLogger().warning(f"{cut} of {len(texts)} texts are cut after {self._max_length} tokens.")
+            logging.getLogger(__name__).warning(f"{cut} of {len(texts)} texts are cut after {self._max_length} tokens.")
 
     def _cut(self, text: str) -> str:
         return text if self._max_length is None else self._counter.cut(text, self._max_length)
