@@ -122,4 +122,4 @@ def _one_sentence(path: Path) -> Iterator[None]:
         if isinstance(error, IRLLRecError):
             raise
         reason = str(error).splitlines()[0][:200].rstrip(".") if str(error) else type(error).__name__
-        raise IRLLRecError(f"{path} cannot be read ({reason}): is it damaged, or not what its name says?") from None
+        raise IRLLRecError(f"{path} cannot be read ({reason}): mend it, or name another file.") from None

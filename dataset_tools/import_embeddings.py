@@ -223,7 +223,11 @@ def _strings(column: pa.ChunkedArray, what: str) -> np.ndarray:
 
 
 def _load(path: Path):
-    return _numpy(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
+    """What numpy reads: of a ``.npy`` an array, of a ``.npz`` a file of arrays."""
+    found = _numpy(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
+    if isinstance(found, np.ndarray) != (path.suffix.lower() == ".npy"):
+        raise IRLLRecError(f"{path} is a {'.npy' if isinstance(found, np.ndarray) else '.npz'} file: name it so.")
+    return found
 
 
 def _numpy(path: Path, read):
