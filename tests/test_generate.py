@@ -283,6 +283,29 @@ def test_requests_keep_to_the_pace(tmp_path, run, server):
     assert len(begun) == 11 and begun[-1] - begun[0] >= 10 * 0.2 - 0.1
 
 
+# --- Batches. -------------------------------------------------------------------------------------------------------
+
+BATCH = ("--batch", "--batch-size", "8", "--poll", "0.05", "--tries", "9")
+
+
+def test_batches_end_as_single_requests_do(tmp_path, run, server, answers):
+    write_dataset(tmp_path, n_users=12, n_items=10)
+    server.set(fault_rate=0.3)
+    assert run(*BATCH)[0] == 0
+    assert answers()["answer"].notna().all() and len(answers()) == 22
+    account = pd.DataFrame(server.asked())
+    lines = account[account["custom_id"].notna()]
+    assert lines.groupby("custom_id")["valid"].sum().eq(1).all()  # each answered once
+    assert len(lines) > lines["custom_id"].nunique() == 21  # all but the first, which shows what is understood
+    assert (account["path"] == "batches").sum() >= 4  # of 8 requests at most
+
+
+def test_a_batch_stops_at_the_limit(tmp_path, run, server, answers):
+    write_dataset(tmp_path, n_users=12, n_items=10)
+    assert "--max-requests 6" in sentence(run(*BATCH, "--max-requests", "6"))
+    assert len(answers()) == 6 == sum(entry["path"] == "chat/completions" for entry in server.asked())
+
+
 # --- Into tables. ---------------------------------------------------------------------------------------------------
 
 
