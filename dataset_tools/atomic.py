@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
+from tqdm import tqdm
 
 from recbole_irllrec.data.tokens import LONGEST
 from recbole_irllrec.errors import IRLLRecError
@@ -45,13 +46,13 @@ def write_header(file: BinaryIO, fields: Sequence[str]) -> None:
 
 
 def write_lines(file: BinaryIO, columns: Sequence[pa.Array]) -> None:
-    """Write rows of values (strings; null is empty) that are fit for an atomic file.
+    """Write rows of values that are fit for an atomic file.
 
     Args:
-        columns: at least two arrays [n].
+        columns: at least two arrays [n] of strings, or dictionaries of strings; null is empty.
     """
-    for start in range(0, len(columns[0]), _ROWS):
-        parts = [pc.fill_null(column.slice(start, _ROWS), "").cast(pa.large_string()) for column in columns]
+    for start in tqdm(range(0, len(columns[0]), _ROWS), desc=Path(file.name).name, delay=1):
+        parts = [pc.fill_null(column.slice(start, _ROWS).cast(pa.large_string()), "") for column in columns]
         lines = pc.binary_join_element_wise(*parts, pa.scalar("\t", pa.large_string()))
         file.write(("\n".join(lines.to_pylist()) + "\n").encode())
 

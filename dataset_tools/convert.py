@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from recbole_irllrec.data.tokens import LONGEST, escape_tokens
 from recbole_irllrec.errors import IRLLRecError
@@ -90,7 +91,9 @@ def _write_interactions(stem: Path, reviews: Iterable[pa.RecordBatch], keep: Kee
     kept, counts = _choose(codes, columns, keep)
     tokens = {side: _tokens(side, ids[side]) for side in SIDES}
     places = pa.array(np.flatnonzero(kept))
-    chosen = {side: tokens[side].take(columns[side].indices.take(places)) for side in SIDES}
+    chosen: dict[str, pa.Array] = {
+        side: pa.DictionaryArray.from_arrays(columns[side].indices.take(places), tokens[side]) for side in SIDES
+    }
     chosen |= {name: columns[name].take(places) for name in ("rating", "timestamp") if name in columns}
     with open(stem.with_name(f"{stem.name}.inter"), "wb") as file:
         fields = {"user": "user_id:token", "item": "item_id:token", "rating": "rating:float"}
@@ -215,9 +218,9 @@ def _write_texts(path: Path, spilled: Path, kept: np.ndarray, chosen: dict[str, 
     columns = {name: chosen.get(name, pa.nulls(n, REVIEWS.field(name).type)) for name in REVIEWS.names[:-1]}
     with pq.ParquetFile(spilled) as texts, pq.ParquetWriter(path, REVIEWS, compression="zstd") as writer:
         read = written = 0
-        for batch in texts.iter_batches(_ROWS):
+        for batch in tqdm(texts.iter_batches(_ROWS), path.name, -(-len(kept) // _ROWS), delay=1):
             said = batch["text"].filter(pa.array(kept[read : read + len(batch)]))
-            rows = [columns[name].slice(written, len(said)) for name in columns]
+            rows = [columns[name].slice(written, len(said)).cast(REVIEWS.field(name).type) for name in columns]
             writer.write_batch(pa.record_batch([*rows, said], schema=REVIEWS))
             read += len(batch)
             written += len(said)

@@ -178,9 +178,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _is_numeric(values: pa.Array) -> bool:
-    return pc.all(pc.match_substring_regex(values, r"^\s*([-+]?[0-9.]+([eE][-+]?[0-9]+)?)?\s*$")).as_py() and _casts(
-        values
-    )
+    """Whether each is a number or empty; to a cast alone, ``nan`` and ``inf`` are numbers as well."""
+    plain = pc.match_substring_regex(values, r"^ *([-+]?[0-9.]+([eE][-+]?[0-9]+)?)? *$")
+    return pc.all(plain, min_count=0).as_py() and _casts(values)
 
 
 def _casts(values: pa.Array) -> bool:

@@ -51,6 +51,12 @@ def describe(dataset: str, data_path: Path | None = None, config_files: str | No
     together = {side: np.concatenate([codes[part][side] for part in PARTS]) for side in SIDES}
     n = {side: len(np.unique(together[side])) for side in SIDES}
     interactions = len(together["user"])
+    features = {
+        side: read_features(
+            Path(config["data_path"], f"{dataset}.{side}"), field, config["field_separator"], config["encoding"]
+        )
+        for side, field in fields.items()
+    }
     found: dict[str, Any] = {
         "data set": dataset,
         "users": n["user"],
@@ -59,9 +65,9 @@ def describe(dataset: str, data_path: Path | None = None, config_files: str | No
         "density": interactions / (n["user"] * n["item"]),
         **{f"per_{side}": _distribution(together[side]) for side in SIDES},
         "split": _split(config, codes),
-        "cold": {**_cold(codes), **_known_by_features_alone(config, tokens, together, fields)},
+        "cold": {**_held_out_alone(codes), **_in_features_alone(features, tokens, together)},
+        "texts": _texts(config, features, tokens, codes["train"]),
     }
-    found["texts"] = _texts(config, tokens, codes["train"], fields)
     found["warnings"] = _warnings(config, found, codes, train.time_field)
     return found
 
@@ -95,7 +101,7 @@ def _split(config: Config, codes: dict) -> dict[str, Any]:
     return {**sizes, "fixed": False, "how": how}
 
 
-def _cold(codes: dict) -> dict[str, int]:
+def _held_out_alone(codes: dict) -> dict[str, int]:
     """Users and items that are to be predicted and that training does not know."""
     cold = {}
     for side in SIDES:
@@ -104,28 +110,21 @@ def _cold(codes: dict) -> dict[str, int]:
     return cold
 
 
-def _known_by_features_alone(config: Config, tokens: dict, together: dict, fields: dict) -> dict[str, int]:
+def _in_features_alone(features: dict[str, pd.DataFrame], tokens: dict, together: dict) -> dict[str, int]:
     cold = {}
     for side in SIDES:
-        known = _features(config, side, fields[side]).index
-        occurring = tokens[side][np.unique(together[side])]
-        cold[f"{side}s in the .{side} file alone"] = len(known.difference(pd.Index(occurring)))
+        occurring = pd.Index(tokens[side][np.unique(together[side])])
+        cold[f"{side}s in the .{side} file alone"] = len(features[side].index.difference(occurring))
     return cold
 
 
-def _features(config: Config, side: str, field: str) -> pd.DataFrame:
-    path = Path(config["data_path"], f"{config['dataset']}.{side}")
-    return read_features(path, field, config["field_separator"], config["encoding"])
-
-
-def _texts(config: Config, tokens: dict, train: dict, fields: dict) -> list[dict[str, Any]]:
+def _texts(config: Config, features: dict[str, pd.DataFrame], tokens: dict, train: dict) -> list[dict[str, Any]]:
     """What there is in words: the fields of the feature files, the reviews, the tables of embeddings."""
     folder, dataset = Path(config["data_path"]), config["dataset"]
     texts = []
     for side in SIDES:
-        features = _features(config, side, fields[side]).reindex(tokens[side][1:]).fillna("")
-        for name in features:
-            texts.append(_text(f".{side}, {name}", features[name], len(features)))
+        for name, values in features[side].reindex(tokens[side][1:]).fillna("").items():
+            texts.append(_text(f".{side}, {name}", values, len(values)))
     reviews = folder / f"{dataset}.reviews.parquet"
     if reviews.is_file():
         texts.append(_reviews(reviews))
@@ -184,10 +183,8 @@ def _table(path: Path, tokens: dict, side: str, train: dict) -> dict[str, Any]:
 
 def _warnings(config: Config, found: dict[str, Any], codes: dict, time_field: str) -> list[str]:
     said = []
-    pairs = {
-        part: codes[part]["user"] * (1 + max(c["item"].max(initial=0) for c in codes.values())) + codes[part]["item"]
-        for part in PARTS
-    }
+    width = 1 + max(codes[part]["item"].max(initial=0) for part in PARTS)
+    pairs = {part: codes[part]["user"] * width + codes[part]["item"] for part in PARTS}
     different = {part: np.unique(pairs[part]) for part in PARTS}
     repeated = sum(len(pairs[part]) - len(different[part]) for part in PARTS)
     if repeated:

@@ -81,14 +81,13 @@ def convert_published(
             counts[f"{side} {kind} embeddings, {embeddings.shape[1]} wide"] = len(embeddings)
         settings = {"data_path": str(out), "benchmark_filename": list(_PARTS)}
         (folder / f"{name}.yaml").write_text(settings_text(settings), encoding="utf-8")
-    for axis, side in enumerate(("row", "col")):
-        kind, size = list(sizes.items())[axis]
-        used = np.unique(np.concatenate([getattr(matrix, side) for matrix in matrices.values()]))
-        trained = np.unique(getattr(matrices["train"], side))
+    for side, axis in {"user": "row", "item": "col"}.items():
+        used = np.unique(np.concatenate([getattr(matrix, axis) for matrix in matrices.values()]))
+        trained = np.unique(getattr(train, axis))
         counts |= {
-            f"{kind}s": size,
-            f"{kind}s without any interaction, which RecBole does not know": size - len(used),
-            f"{kind}s without training interactions": len(used) - len(trained),
+            f"{side}s": sizes[side],
+            f"{side}s without any interaction, which RecBole does not know": sizes[side] - len(used),
+            f"other {side}s without training interactions": len(used) - len(trained),
         }
     return counts
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from command import irllrec, refusal
 from recbole.quick_start import run_recbole
 from recbole.utils import init_seed
 
-from command import irllrec, refusal
 from recbole_irllrec.data.features import train_fingerprint
 from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import load_config, split_datasets

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from command import irllrec, refusal
 from recbole_irllrec.dataset_tools.describe import describe, histogram
 from text_files import ITEMS, TEST, TRAIN, USERS, VALID, fingerprint, table, write_dataset

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
-
 from command import irllrec, refusal
+
 from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import load_config, split_datasets
 from recbole_irllrec.safe_loading import load_arrays

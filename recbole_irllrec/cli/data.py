@@ -1,6 +1,5 @@
 """``irllrec data``: make, split and describe RecBole data sets."""
 
-from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -235,7 +234,7 @@ def from_csv(
     _convert(out, name, csv_reviews(reviews, columns, dialect), features, min_rating, sample_users, k_core, seed, force)
 
 
-def _convert(out, name, reviews, features, min_rating, sample_users, k_core, seed, force) -> None:
+def _convert(out: Path, name: str, reviews, features, min_rating, sample_users, k_core, seed, force: bool) -> None:
     from recbole_irllrec.dataset_tools.convert import Keep, convert
 
     if sample_users is not None and sample_users <= 0:
@@ -298,12 +297,14 @@ def describe(
     if as_json:
         print(json.dumps(found, indent=2))
     else:
-        _print_description(found, description.histogram)
+        _print_description(found)
 
 
-def _print_description(found: dict, histogram: Callable[[dict], dict[str, int]]) -> None:
+def _print_description(found: dict) -> None:
     from rich.console import Console
     from rich.table import Table
+
+    from recbole_irllrec.dataset_tools.describe import histogram
 
     console = Console()
     console.print(
