@@ -85,7 +85,7 @@ def convert(
 def _write_interactions(stem: Path, reviews: Iterable[pa.RecordBatch], keep: Keep) -> tuple[dict[str, pa.Array], dict]:
     """Write ``<stem>.inter`` and ``<stem>.reviews.parquet``; returns the ids kept on each side, and the counts."""
     spilled = stem.with_name("texts.parquet")
-    columns = _read(reviews, spilled)
+    columns = _read(reviews, spilled, keep)
     codes = {side: columns[side].indices.to_numpy() for side in SIDES}
     ids = {side: columns[side].dictionary for side in SIDES}
     kept, counts = _choose(codes, columns, keep)
@@ -114,12 +114,16 @@ def _write_interactions(stem: Path, reviews: Iterable[pa.RecordBatch], keep: Kee
     return ids_kept, counts
 
 
-def _read(reviews: Iterable[pa.RecordBatch], spilled: Path) -> dict[str, pa.Array]:
+def _read(reviews: Iterable[pa.RecordBatch], spilled: Path, keep: Keep) -> dict[str, pa.Array]:
     """Read all: the ids as dictionaries and the numbers into memory, the texts to a file."""
     parts: dict[str, list[pa.Array]] = {}
     writer = None
     with open(spilled, "wb") as file:
         for batch in reviews:
+            if keep.min_rating is not None and "rating" not in batch.schema.names:
+                raise IRLLRecError(
+                    "There are no ratings for --min-rating to look at: name their column, or leave it out."
+                )
             if "text" in batch.schema.names:
                 texts = batch.select(["text"])
                 # Without statistics and dictionary, which keep texts in memory until the end.
@@ -159,8 +163,6 @@ def _choose(codes: dict[str, np.ndarray], columns: dict[str, pa.Array], keep: Ke
 
     count("repeated: only the latest review of a user and item is kept")
     if keep.min_rating is not None:
-        if "rating" not in columns:
-            raise IRLLRecError("There are no ratings to compare with --min-rating: name their column, or leave it out.")
         kept &= pc.fill_null(pc.greater_equal(columns["rating"], keep.min_rating), False).to_numpy(False)
         count(f"rated below {keep.min_rating:g}")
     if keep.sample_users is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,10 @@ _YELP_USER = {"user_name": "token_seq", "yelping_since": "token"}
 
 def amazon_reviews(paths: Iterable[Path]) -> Iterator[pa.RecordBatch]:
     """The reviews of 2014 and 2018 (``reviewerID``) and of 2023 (``user_id``, ``parent_asin``)."""
-    for path in paths:
-        yield from _batches(path, _amazon_review, REVIEWS)
+    files = list(paths)
+    for path in files:
+        _refuse_others(path, _amazon_review)
+    return chain.from_iterable(_batches(path, _amazon_review, REVIEWS) for path in files)
 
 
 def amazon_items(path: Path) -> Features:
@@ -99,25 +102,34 @@ def _batches(path: Path, row: Callable[[dict], _Row], schema: pa.Schema) -> Iter
     """Some thousand rows at a time."""
     rows: list[_Row] = []
     for number, record in json_objects(path):
-        try:
-            rows.append(row(record))
-        except KeyError as error:
-            raise IRLLRecError(
-                f"{path}, line {number}, has no {error.args[0]} (it has {', '.join(record)[:200]}): check that this is "
-                f"the file meant, and take the line out if it is the only one."
-            ) from None
-        except (TypeError, ValueError) as error:
-            raise IRLLRecError(
-                f"{path}, line {number}, cannot be used ({error}): mend the line or take it out."
-            ) from None
+        rows.append(_parsed(path, number, record, row))
         if len(rows) == _ROWS:
-            yield _batch(path, rows, schema)
+            yield _batch(rows, schema)
             rows.clear()
     if rows:
-        yield _batch(path, rows, schema)
+        yield _batch(rows, schema)
 
 
-def _batch(path: Path, rows: list[_Row], schema: pa.Schema) -> pa.RecordBatch:
+def _parsed(path: Path, number: int, record: dict, row: Callable[[dict], _Row]) -> _Row:
+    try:
+        return row(record)
+    except KeyError as error:
+        raise IRLLRecError(
+            f"{path}, line {number}, has no {error.args[0]} (it has {', '.join(record)[:200]}): check that this is the "
+            f"file meant, and take the line out if it is the only one."
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise IRLLRecError(f"{path}, line {number}, cannot be used ({error}): mend the line or take it out.") from None
+
+
+def _refuse_others(path: Path, row: Callable[[dict], _Row]) -> None:
+    """Refuse a file of another kind by its first object, before hours go into the others."""
+    for number, record in json_objects(path):
+        _parsed(path, number, record, row)
+        break
+
+
+def _batch(rows: list[_Row], schema: pa.Schema) -> pa.RecordBatch:
     columns = zip(*rows, strict=True)
     arrays = [_array(list(column), field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.record_batch(arrays, schema=schema)
@@ -131,6 +143,7 @@ def _array(values: list, kind: pa.DataType) -> pa.Array:
 
 
 def _features(path: Path, row: Callable[[dict], _Row], fields: dict[str, str]) -> Features:
+    _refuse_others(path, row)
     schema = pa.schema({name: pa.string() for name in ("id", *fields)})
     return Features(fields, _batches(path, row, schema), path)
 

@@ -370,6 +370,16 @@ def test_bad_columns_features_and_names(capsys, old_data_set):
     assert "nowhere.csv" in refusal(capsys, "data", "convert", "csv", "nowhere.csv", "--name=t")
 
 
+def test_other_files_are_refused_before_the_reviews_are_read(capsys):
+    Path("r.json").write_bytes(REVIEW + b"broken")
+    for metadata, words in {"nowhere.json": "no such file", "yelp.json": "line 1, has no asin"}.items():
+        Path("yelp.json").write_text('{"business_id": "b"}\n')
+        arguments = ["r.json", "--name=s", f"--metadata={metadata}"]
+        sentence = refusal(capsys, "data", "convert", "amazon", *arguments)
+        assert metadata in sentence and words in sentence
+    assert "yelp.json" in refusal(capsys, "data", "convert", "amazon", "r.json", "yelp.json", "--name=s")
+
+
 def test_force_keeps_what_it_does_not_write(old_data_set):
     write_csv("r.csv", ["user_id", "item_id"], [("u", "i")])
     assert irllrec("data", "convert", "csv", "r.csv", "--name=s", "--force") == 0

@@ -93,6 +93,13 @@ def test_printed_for_people_and_for_programs(tiny, capsys):
     assert found["per_user"]["counts"] == {"4": 3} and found["warnings"]
 
 
+def test_names_are_no_markup(capsys):
+    item = "item_id:token\t[red]:token_seq\ni1\tword\n"
+    (write_dataset(Path("dataset"), item=item) / "tiny.yaml").write_text(SETTINGS)
+    assert irllrec("data", "describe", "tiny") == 0
+    assert ".item, [red]" in capsys.readouterr().out
+
+
 def test_refusals(tiny, capsys):
     assert "nowhere is not there" in refusal(capsys, "data", "describe", "nowhere")
     (tiny / "tiny.reviews.parquet").write_bytes(b"PAR1 cut short")

@@ -258,13 +258,14 @@ def _shares(option: str, given: str | None) -> list[float] | None:
 
 def _print_counts(counts: dict[str, int]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(show_header=False, box=None)
     table.add_column(justify="right")
     table.add_column()
     for what, number in counts.items():
-        table.add_row(f"{number:,}", what)
+        table.add_row(f"{number:,}", escape(what))
     Console().print(table)
 
 
@@ -302,13 +303,14 @@ def describe(
 
 def _print_description(found: dict) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from recbole_irllrec.dataset_tools.describe import histogram
 
     console = Console()
     console.print(
-        f"[bold]{found['data set']}[/bold]: {found['users']:,} users, {found['items']:,} items, "
+        f"[bold]{escape(found['data set'])}[/bold]: {found['users']:,} users, {found['items']:,} items, "
         f"{found['interactions']:,} interactions, density {found['density']:.4%}\n"
     )
     quantiles = Table(title="Interactions", title_justify="left")
@@ -329,7 +331,7 @@ def _print_description(found: dict) -> None:
         console.print(table)
     split = found["split"]
     sizes = ", ".join(f"{part} {split[part]:,}" for part in ("train", "valid", "test"))
-    console.print(f"\n[bold]Split[/bold]: {sizes} ({split['how']})", highlight=False)
+    console.print(f"\n[bold]Split[/bold]: {sizes} ({escape(split['how'])})", highlight=False)
     _print_counts(found["cold"])
     if found["texts"]:
         texts = Table(title="Texts", title_justify="left")
@@ -343,7 +345,7 @@ def _print_description(found: dict) -> None:
                 f"{text['words, mean']:.1f}",
                 f"{text['words, max']:,}",
             ]
-            texts.add_row(text["what"], *numbers, embedded)
+            texts.add_row(escape(text["what"]), *numbers, escape(embedded))
         console.print(texts)
     for warning in found["warnings"]:
-        console.print(f"[yellow]![/yellow] {warning}", highlight=False)
+        console.print(f"[yellow]![/yellow] {escape(warning)}", highlight=False)
