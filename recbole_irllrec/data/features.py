@@ -19,8 +19,8 @@ def read_atomic_file(
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Read one of RecBole's atomic files as text.
 
-    Quotes are ordinary characters, except a pair around a whole value, which is dropped as RecBole drops it. What a
-    line has beyond the last column belongs to the last column; what it lacks is empty.
+    Quotes are ordinary characters, except a pair around a whole value, which is dropped as RecBole drops it; within
+    it two stand for one. What a line has beyond the last column belongs to the last column; what it lacks is empty.
 
     Returns:
         The values, strings, with one column per field and a missing value as ``""``; and each field's type.
@@ -42,8 +42,12 @@ def read_atomic_file(
     body = pd.Series([line for line in lines[1:] if line], dtype=object)
     parts = body.str.split(field_separator, n=len(names) - 1, expand=True, regex=False)
     frame = parts.reindex(columns=range(len(names))).fillna("").set_axis(names, axis=1).astype(object)
-    unquoted = frame.apply(lambda column: column.str.replace(r'^"([^"]*)"$', r"\1", regex=True))
-    return unquoted, {name: kind for name, kind in header}
+    return frame.apply(_unquoted), {name: kind for name, kind in header}
+
+
+def _unquoted(values: pd.Series) -> pd.Series:
+    quoted = values.str.fullmatch(r'"(?:[^"]|"")*"')
+    return values.mask(quoted, values.str[1:-1].str.replace('""', '"', regex=False))
 
 
 def read_features(path: str | os.PathLike[str], id_field: str, field_separator: str, encoding: str) -> pd.DataFrame:
