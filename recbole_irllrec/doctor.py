@@ -205,7 +205,7 @@ def dataset(config: Config) -> Iterator[Check]:
     try:
         parts = split_datasets(config)
     except Exception as error:  # whatever RecBole says about what it cannot load
-        how = "correct the file or the setting that it names; --debug shows more"
+        how = "correct the file or the setting that it names"
         yield Check("data set", "loading", "fail", f"RecBole says: {_first_line(error)}", how)
         return
     yield from _splits(parts)
@@ -241,7 +241,7 @@ def _atomic_files(config: Config, folder: Path, name: str) -> Iterator[Check]:
 
 def _header_complaint(config: Config, path: Path) -> tuple[str, str] | None:
     """What is wrong with the first line, and what to do."""
-    separator, encoding = config["field_separator"], config["encoding"]
+    separator, encoding = config["field_separator"], config["encoding"] or "utf-8"
     try:
         with open(path, encoding=encoding) as file:
             line = file.readline(1 << 20).rstrip("\n")

@@ -72,7 +72,7 @@ def write_vectors(folder: str | os.PathLike[str], made: Vectors, form: Format) -
             if form == "parquet":
                 _write_parquet(opened(f"{side}.parquet"), tokens, made.values[side], metadata)
             else:
-                np.save(opened(f"{side}.npy"), made.values[side])
+                _write_array(opened(f"{side}.npy"), made.values[side])
                 opened(f"{side}.txt").write(_lines(side, tokens))
         if form == "npy":
             opened("vectors.json").write(metadata.encode())
@@ -83,6 +83,13 @@ def _write_parquet(file: BinaryIO, tokens: np.ndarray, values: np.ndarray, metad
     lists = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
     table = pa.table({"token": pa.array(tokens, pa.string()), "vector": lists})
     pq.write_table(table.replace_schema_metadata({METADATA_KEY: metadata}), file, row_group_size=_ROW_GROUP)
+
+
+def _write_array(file: BinaryIO, values: np.ndarray) -> None:
+    """As ``numpy.save``, which says nothing of the disk when that is full."""
+    values = np.ascontiguousarray(values)
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
+    file.write(values.data)
 
 
 def _lines(side: str, tokens: np.ndarray) -> bytes:
