@@ -101,7 +101,7 @@ def read_checkpoint(path: str | os.PathLike[str], device: str | None = None) -> 
     """
     wanted = None if device is None else _device(device)
     checkpoint = load(path, map_location=wanted)
-    if type(checkpoint) is not dict or not {"config", "state_dict"} <= checkpoint.keys():
+    if type(checkpoint) is not dict or type(checkpoint.get("config")) is not Config or "state_dict" not in checkpoint:
         raise IRLLRecError(f"{path} is no checkpoint of a model: give a file that run_recbole saved, saved/NAME.pth.")
     if "random" in checkpoint:
         best = str(path).replace(".resume.pth", ".pth")
