@@ -512,7 +512,8 @@ def test_files_that_are_no_checkpoints(checkpoint, irllrec):
     resume = checkpoint.with_suffix(".resume.pth")
     words = {"hostile.pth": "was not loaded", "hostile-torch.pth": "was not loaded", "cut.pth": "was not loaded"}
     torch.save({"config": "IRLLRec", "state_dict": {}}, "text.pth")
-    words |= {"text.pth": "no checkpoint", "empty.pth": "was not loaded", "other.pth": "no checkpoint", "tensor.pth": "no checkpoint"}
+    words |= {"empty.pth": "was not loaded"}
+    words |= dict.fromkeys(["text.pth", "other.pth", "tensor.pth"], "no checkpoint")
     for file, said in {**words, "none.pth": "cannot be opened", resume: str(checkpoint)}.items():
         for command in (["recommend", file, "--users", "all", "--out", "x.csv"], ["export", file, "--out", "v"]):
             sentence = refused(irllrec(*command))
