@@ -40,6 +40,7 @@ setup(
         "pyarrow>=15,<26",  # text tables; 26 refuses numpy 1
         "threadpoolctl>=3",  # the same embeddings with any number of threads
         "scikit-learn>=1.3",  # the embedded text encoder: TF-IDF and truncated SVD
+        "packaging>=22",  # reads the ranges of this list
         "tensorboard>=2.10",
         "pydantic>=2.5",  # checks the settings
         "openai>=1.40",  # any OpenAI-compatible endpoint, for texts and embeddings

@@ -23,6 +23,10 @@ Count = Field(ge=1)
 Share = Field(ge=0, le=1)
 
 
+# With all of them zero no text is needed.
+ALIGNMENT_WEIGHTS = ("profile_weight", "pairwise_weight", "translation_weight", "matching_weight")
+
+
 class Settings(BaseModel):
     """The settings that IRLLRec adds to RecBole's, with their ranges.
 

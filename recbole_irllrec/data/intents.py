@@ -212,6 +212,11 @@ class IntentTable:
         present = found & self.present[np.maximum(where, 0)]
         return Rows(embeddings, present, len(self.tokens) - int(found.sum()))
 
+    def texts_for(self, tokens: np.ndarray) -> np.ndarray:
+        """Each token's text, [n] all different tokens -> [n] str; "" where the table has none."""
+        texts = pd.Series(self.texts, pd.Index(self.tokens))
+        return texts.reindex(np.asarray(tokens, dtype=object), fill_value="").to_numpy()
+
     @classmethod
     def _read_parquet(cls, path: str | os.PathLike[str]) -> "IntentTable":
         try:

@@ -30,6 +30,13 @@ class NodeText(NamedTuple):
     present: np.ndarray  # bool [N]
 
 
+class SideTables(NamedTuple):
+    """The tables of one kind of text."""
+
+    user: IntentTable | None
+    item: IntentTable | None
+
+
 class _Preloaded(NamedTuple):
     """A field of RecBole's `preload_weight`."""
 
@@ -64,8 +71,7 @@ def resolve(config, dataset, kinds: Iterable[str]) -> dict[str, NodeText]:
     wanted = list(dict.fromkeys(kinds))
     if not wanted:
         return {}
-    sources = {kind: _Sources(*(_locate(config, dataset, side, kind) for side in SIDES)) for kind in KINDS}
-    reader = _Reader(config, dataset, use_default=not any(any(found) for found in sources.values()))
+    sources, reader = _open(config, dataset)
     texts: dict[str, NodeText] = {}
     for kind in wanted:
         twin = next((done for done in texts if sources[done] == sources[kind]), None)
@@ -75,6 +81,31 @@ def resolve(config, dataset, kinds: Iterable[str]) -> dict[str, NodeText]:
             continue
         texts[kind] = reader.node_text(kind, sources[kind])
     return texts
+
+
+def tables(config, dataset) -> dict[str, SideTables]:
+    """The tables behind the texts of a training data set, for who wants to read the texts.
+
+    Returns:
+        The tables of each kind of text that items have; kinds that come from the same files are given once.
+
+    Raises:
+        IRLLRecError: a table is absent or damaged, or was made with other interactions; or there are no texts at all.
+    """
+    sources, reader = _open(config, dataset)
+    found: dict[str, SideTables] = {}
+    for kind in KINDS:
+        if all(sources[kind] != sources[other] for other in found):
+            kind_tables = reader.tables(sources[kind])
+            if kind_tables.item is not None:
+                found[kind] = kind_tables
+    return found
+
+
+def _open(config, dataset) -> tuple[dict[str, _Sources], "_Reader"]:
+    """The sources of both kinds, and what reads them."""
+    sources = {kind: _Sources(*(_locate(config, dataset, side, kind) for side in SIDES)) for kind in KINDS}
+    return sources, _Reader(config, dataset, use_default=not any(any(found) for found in sources.values()))
 
 
 def _locate(config, dataset, side: str, kind: str) -> Path | _Preloaded | None:
@@ -122,17 +153,9 @@ class _Reader:
 
     def node_text(self, kind: str, sources: _Sources) -> NodeText:
         """The texts of one kind."""
-        mean_of_items = self._config["user_text"] == "mean_of_items"
-        if self._use_default:
-            users, items = self._default
-            tables = {"user": None if mean_of_items else users, "item": items}
-        else:
-            self._refuse_gaps(kind, sources, mean_of_items)
-            tables = {
-                side: None if source is None else self._read(side, source)
-                for side, source in zip(SIDES, sources, strict=True)
-            }
-        user_table, item_table = tables["user"], tables["item"]
+        if not self._use_default:
+            self._refuse_gaps(kind, sources)
+        user_table, item_table = self.tables(sources)
         assert item_table is not None  # `_refuse_gaps`
         item_rows = self._rows(kind, "item", item_table)
         if user_table is None:
@@ -141,10 +164,25 @@ class _Reader:
                 kind, "user", user_rows, f"the mean embedding of the user's items in {item_table.origin}"
             )
         else:
-            _refuse_two_encoders(user_table, item_table)
             user_rows = self._rows(kind, "user", user_table)
         embedding = np.concatenate([user_rows.embeddings, item_rows.embeddings], dtype=np.float32)
         return NodeText(embedding, np.concatenate([user_rows.present, item_rows.present]))
+
+    def tables(self, sources: _Sources) -> SideTables:
+        """The tables that the sources of one kind name; without any source, the default's."""
+        if self._use_default:
+            return SideTables(None if self._mean_is_wanted else self._default.user, self._default.item)
+        found = SideTables(
+            None if sources.user is None else self._read("user", sources.user),
+            None if sources.item is None else self._read("item", sources.item),
+        )
+        if found.user is not None and found.item is not None:
+            _refuse_two_encoders(found.user, found.item)
+        return found
+
+    @property
+    def _mean_is_wanted(self) -> bool:
+        return self._config["user_text"] == "mean_of_items"
 
     @cached_property
     def _train_tokens(self) -> dict[str, np.ndarray]:
@@ -164,7 +202,7 @@ class _Reader:
             self._fingerprint,
         )
 
-    def _refuse_gaps(self, kind: str, sources: _Sources, mean_of_items: bool) -> None:
+    def _refuse_gaps(self, kind: str, sources: _Sources) -> None:
         user_setting, item_setting = (f"{side}_{kind}_table" for side in SIDES)
         if sources.user is None and sources.item is None:
             other = next(name for name in KINDS if name != kind)
@@ -176,7 +214,7 @@ class _Reader:
             raise IRLLRecError(
                 f"Users have {kind} texts ({sources.user}) and items have none: name a table in {item_setting}."
             )
-        if sources.user is None and not mean_of_items:
+        if sources.user is None and not self._mean_is_wanted:
             raise IRLLRecError(
                 f"Items have {kind} texts ({sources.item}) and users have none: name a table in {user_setting}, or set "
                 f"`user_text: mean_of_items`, which gives each user the mean embedding of its training items."
