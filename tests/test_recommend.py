@@ -123,6 +123,25 @@ def test_no_text_is_read(checkpoint, tmp_path):
     assert not (tmp_path / "text_cache").exists() and not hasattr(served.model, "profile_tower")
 
 
+def test_escaped_ids_come_back(tmp_path, irllrec):
+    """An id that no atomic file can hold is the same when it comes out as when it went in."""
+    odd, plain = 'tab\t"quote', "007"
+    lines = ["user_id,item_id"] + [f'u{n},"{item}"' for n in range(4) for item in (odd.replace('"', '""'), plain)]
+    Path("odd.csv").write_text("\n".join([*lines[:-1], "u3,other"]) + "\n")
+    assert irllrec("data", "convert", "csv", "odd.csv", "--name", "odd", "--out", tmp_path)[0] == 0
+    # u3 has not seen 007, and everybody else not the other
+    settings = {"data_path": str(tmp_path), "eval_args": {"split": {"RS": [1.0, 0.0, 0.0]}}, "eval_step": 0, **NO_TEXT}
+    checkpoint = train(tmp_path, "IRLLRec", "odd", **settings)
+    Path("users.txt").write_text("u3\n")
+    assert irllrec("recommend", checkpoint, "--users", "users.txt", "--out", "r.parquet")[0] == 0
+    assert pq.read_table("r.parquet")["item"].to_pylist() == [plain]
+    Path("items.txt").write_text(f"{odd}\n")
+    status, _, err = irllrec("recommend", checkpoint, "--user", "u3", "--items", "items.txt")
+    assert status == 0, err
+    assert irllrec("export", checkpoint, "--out", "v")[0] == 0
+    assert set(pq.read_table("v/items.parquet")["token"].to_pylist()) == {odd, plain, "other"}
+
+
 def test_everything_known_is_left_out(served):
     users = np.arange(1, len(served.user_tokens))
     found = rows(recommend.recommend(served, users, 2000))

@@ -16,9 +16,9 @@ from ..errors import IRLLRecError
 
 
 def read_atomic_file(
-    path: str | os.PathLike[str], field_separator: str = "\t", encoding: str = "utf-8"
+    path: str | os.PathLike[str], field_separator: str = "\t", encoding: str | None = None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Read one of RecBole's atomic files as text.
+    """Read one of RecBole's atomic files as text; without an encoding as UTF-8, as RecBole does.
 
     Quotes are ordinary characters, except a pair around a whole value, which is dropped as RecBole drops it; within
     it two stand for one. What a line has beyond the last column belongs to the last column; what it lacks is empty.
@@ -29,6 +29,7 @@ def read_atomic_file(
     Raises:
         IRLLRecError: the file cannot be decoded, or its first line is not a list of ``name:type``.
     """
+    encoding = encoding or "utf-8"
     try:
         lines = Path(path).read_text(encoding=encoding).split("\n")
     except UnicodeDecodeError:
@@ -51,7 +52,9 @@ def _unquoted(values: pd.Series) -> pd.Series:
     return values.mask(quoted, values.str[1:-1].str.replace('""', '"', regex=False))
 
 
-def read_features(path: str | os.PathLike[str], id_field: str, field_separator: str, encoding: str) -> pd.DataFrame:
+def read_features(
+    path: str | os.PathLike[str], id_field: str, field_separator: str, encoding: str | None
+) -> pd.DataFrame:
     """Read the words that a ``.item`` or ``.user`` file says about each token.
 
     Only fields of type ``token`` and ``token_seq`` hold words. Numbers are left out: an average rating or a count of
