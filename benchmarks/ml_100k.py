@@ -12,9 +12,10 @@ import json
 import os
 import time
 import zlib
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -96,7 +97,9 @@ def train(name: str, dataset: str, seed: int, settings: dict, folder: str) -> di
 
     model, fixed, _ = MODELS[name]
     begun = time.perf_counter()
-    result = run_recbole(model, dataset, config_dict={**COMMON, **fixed, **settings, "seed": seed})
+    with TemporaryDirectory() as own:  # RecBole names a checkpoint by the second
+        config = {**COMMON, **fixed, **settings, "seed": seed, "checkpoint_dir": own}
+        result = run_recbole(model, dataset, config_dict=config)
     seconds = time.perf_counter() - begun
     return {
         "model": name,
@@ -115,7 +118,7 @@ def run_all(tasks: list[dict], dataset: str, jobs: int, file: Path) -> pd.DataFr
     left = [t for t in tasks if (t["name"], t["seed"], json.dumps(t["settings"], sort_keys=True)) not in known]
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         futures = [pool.submit(train, dataset=dataset, folder=os.getcwd(), **task) for task in left]
-        for future in tqdm(futures, desc=file.stem, unit="run", disable=not left):
+        for future in tqdm(as_completed(futures), desc=file.stem, unit="run", total=len(futures), disable=not left):
             done = pd.concat([done, pd.DataFrame([future.result()])], ignore_index=True)
             file.parent.mkdir(parents=True, exist_ok=True)
             done.to_csv(file, index=False)
