@@ -21,6 +21,7 @@ from recbole.config import Config
 from .data.features import read_features
 from .data.intents import IntentTable
 from .data.loading import split_datasets
+from .data.text import KINDS, SIDES
 from .errors import IRLLRecError
 from .requirements import PACKAGE, advice, needs
 from .settings import read_settings
@@ -127,9 +128,7 @@ def ray() -> Iterator[Check]:
             said, complained = child.communicate(timeout=_RAY_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
-            how = (
-                "look into the logs in /tmp/ray/session_latest/logs; tuning and benchmarks need Ray, training does not"
-            )
+            how = "see session_latest/logs in Ray's folder; tuning and benchmarks need Ray, training does not"
             yield Check("ray", "local cluster", "fail", f"no answer in {_RAY_SECONDS} s", how)
             return
     if child.returncode == 0:
@@ -179,9 +178,8 @@ def kept_files(folder: Path) -> Iterator[Check]:
             yield Check("files", name, "ok", f"{_count(kept)} in {folder / pattern}")
     if stale := [*folder.glob("*Dataset.pth"), *folder.glob("*-dataloader.pth")]:
         how = "delete them after the data set's files change, or if you did not mean to save data sets"
-        yield Check(
-            "files", "saved data sets", "warn", f"{_count(stale)}, which RecBole reads in place of the files", how
-        )
+        found = f"{_count(stale)}, which RecBole reads in place of the data set's own"
+        yield Check("files", "saved data sets", "warn", found, how)
     if broken := [*folder.glob(".*.tmp"), *folder.glob("text_cache/.*.tmp")]:
         how = f"if no run is going: rm {' '.join(map(str, broken))}"
         yield Check("files", "unfinished files", "warn", f"{_count(broken)}, of runs that were killed", how)
@@ -205,7 +203,7 @@ def dataset(config: Config) -> Iterator[Check]:
     try:
         parts = split_datasets(config)
     except Exception as error:  # whatever RecBole says about what it cannot load
-        how = "correct the file or the setting that it names; --debug shows more"
+        how = "correct the file or the setting that it names"
         yield Check("data set", "loading", "fail", f"RecBole says: {_first_line(error)}", how)
         return
     yield from _splits(parts)
@@ -241,7 +239,7 @@ def _atomic_files(config: Config, folder: Path, name: str) -> Iterator[Check]:
 
 def _header_complaint(config: Config, path: Path) -> tuple[str, str] | None:
     """What is wrong with the first line, and what to do."""
-    separator, encoding = config["field_separator"], config["encoding"]
+    separator, encoding = config["field_separator"], config["encoding"] or "utf-8"
     try:
         with open(path, encoding=encoding) as file:
             line = file.readline(1 << 20).rstrip("\n")
@@ -291,9 +289,14 @@ def _splits(parts) -> Iterator[Check]:
             yield Check("data set", f"cold {side}", "warn", f"{cold} {side} have no training interaction", how)
 
 
+def _default_tables(folder: Path, name: str) -> list[Path]:
+    paths = (folder / f"{name}.{side}_{kind}.parquet" for side in SIDES for kind in KINDS)
+    return [path for path in paths if path.is_file()]
+
+
 def _tables(folder: Path, name: str) -> Iterator[Check]:
     """The text tables under their default names, each for itself."""
-    for path in sorted(folder.glob(f"{name}.*_*.parquet")):
+    for path in _default_tables(folder, name):
         try:
             table = IntentTable.read(path)
         except IRLLRecError as error:
@@ -310,26 +313,23 @@ def _texts(config: Config, folder: Path, name: str, train) -> Iterator[Check]:
     if not kinds:
         yield Check("texts", "in use", "ok", "none: all alignment weights are 0")
         return
-    own = [setting for setting in config.final_config_dict if setting.endswith("_table") and config[setting]]
-    if not own and not config["preload_weight"] and not any(folder.glob(f"{name}.*_*.parquet")):
-        words = read_features(
-            folder / f"{name}.item", config["ITEM_ID_FIELD"], config["field_separator"], config["encoding"]
-        )
-        if (words != "").to_numpy().any():
-            yield Check(
-                "texts", "in use", "ok", f"the embedded default, from {', '.join(words.columns)} in {name}.item"
-            )
-        else:
-            how = "give tables (irllrec intents), or set the alignment weights to 0"
-            yield Check("texts", "in use", "fail", f"no table, and {name}.item says nothing in words", how)
-        return
+    own = [config[f"{side}_{kind}_table"] for side in SIDES for kind in KINDS]
     try:
-        texts = train.node_texts(config, kinds)
+        if any(own) or config["preload_weight"] or _default_tables(folder, name):
+            for kind, text in train.node_texts(config, kinds).items():
+                yield Check("texts", f"{kind} in use", "ok", f"covers {text.present.mean():.1%} of users and items")
+            return
+        file = folder / f"{name}.item"
+        words = read_features(file, config["ITEM_ID_FIELD"], config["field_separator"], config["encoding"])
     except IRLLRecError as error:
         yield Check("texts", "in use", "fail", str(error))
         return
-    for kind, text in texts.items():
-        yield Check("texts", f"{kind} in use", "ok", f"covers {text.present.mean():.1%} of users and items")
+    if (words != "").to_numpy().any():
+        found = f"the embedded default, from {', '.join(words.columns)} in {file.name}"
+        yield Check("texts", "in use", "ok", found)
+    else:
+        how = "give tables (irllrec intents), or set the alignment weights to 0"
+        yield Check("texts", "in use", "fail", f"no table, and {file.name} says nothing in words", how)
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------

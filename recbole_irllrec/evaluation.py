@@ -5,10 +5,13 @@ ranks for the test set (RecBole masks the validation items, too), and ``valid_us
 """
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.evaluator.base_metric import TopkMetric
 
 from .errors import IRLLRecError
 
@@ -64,6 +67,40 @@ def check(config) -> None:
                 f"The setting {name} goes with full ranking of items that a user has not seen, but the mode of {phase} "
                 f"in eval_args is {mode} and repeatable is {bool(config['repeatable'])}: take one of them back."
             )
+
+
+def per_user(trainer, data) -> pd.DataFrame:
+    """What an evaluation measures, before it is averaged over the users.
+
+    Args:
+        trainer: a RecBole trainer with its model, which is evaluated as it is.
+        data: a loader that ranks all items, such as RecBole's ``test_data``.
+
+    Returns:
+        A row a user, in the order of the loader: ``user``, its token, and a column a metric and cutoff, such as
+        ``recall@10``; their means are what ``trainer.evaluate`` returns.
+    """
+    columns: dict[str, np.ndarray] = {}
+
+    def remembering(metric: TopkMetric) -> Callable[[str, np.ndarray], dict[str, float]]:
+        averaged = metric.topk_result
+
+        def topk_result(name: str, values: np.ndarray) -> dict[str, float]:  # [n_users, max(topk)]
+            columns.update({f"{name}@{k}": values[:, k - 1] for k in metric.topk})
+            return averaged(name, values)
+
+        return topk_result
+
+    metrics = [metric for metric in trainer.evaluator.metric_class.values() if isinstance(metric, TopkMetric)]
+    for metric in metrics:
+        metric.topk_result = remembering(metric)
+    try:
+        trainer.evaluate(data, load_best_model=False)
+    finally:
+        for metric in metrics:
+            del metric.topk_result
+    dataset = data._dataset
+    return pd.DataFrame({"user": dataset.id2token(dataset.uid_field, data.uid_list.numpy()), **columns})
 
 
 def _sample_users(dataset, n: int, seed: int):

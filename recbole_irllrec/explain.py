@@ -57,7 +57,7 @@ class Explainer:
                 "item_intent_table, or leave --explain out."
             )
         self._kinds = {kind: _Kind(served, both) for kind, both in found.items()}
-        self._item_tokens = pa.array(served.item_tokens, pa.string())
+        self._item_names = served.item_names
 
     def __call__(self, user: np.ndarray, item: np.ndarray) -> list[pa.Array]:
         """Explain recommendations, [n] ids of users and [n] of items: the columns of ``SCHEMA``, null without texts."""
@@ -73,7 +73,7 @@ class Explainer:
             pa.array(names[chosen[0]], pa.string(), mask=missing),
             pa.array(item_text, pa.string(), mask=item_text == ""),
             pa.array(user_text, pa.string(), mask=missing | (user_text == "")),
-            self._item_tokens.take(pa.array(because_of, mask=because_of == 0)),
+            self._item_names.take(pa.array(because_of, mask=because_of == 0)),
             pa.array(similarity[chosen], pa.float32(), mask=missing),
         ]
 

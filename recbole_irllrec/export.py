@@ -25,7 +25,7 @@ Format = Literal["parquet", "npy"]
 class Vectors(NamedTuple):
     """The vectors of both sides, without padding, and what an index has to know of them."""
 
-    tokens: dict[str, np.ndarray]  # of "users" and "items", [n] str each
+    tokens: dict[str, pa.Array]  # of "users" and "items", [n] str each: original ids
     values: dict[str, np.ndarray]  # [n, d] float32 each
     metadata: dict[str, Any]  # "metric" is the one to give to the index
 
@@ -43,7 +43,7 @@ def vectors(served: Served) -> Vectors:
         "normalized": unit,
         "created_with": f"recbole-irllrec {__version__}",
     }
-    tokens = {"users": served.user_tokens[1:], "items": served.item_tokens[1:]}
+    tokens = {"users": served.user_names[1:], "items": served.item_names[1:]}
     return Vectors(tokens, {"users": users, "items": items}, metadata)
 
 
@@ -72,21 +72,28 @@ def write_vectors(folder: str | os.PathLike[str], made: Vectors, form: Format) -
             if form == "parquet":
                 _write_parquet(opened(f"{side}.parquet"), tokens, made.values[side], metadata)
             else:
-                np.save(opened(f"{side}.npy"), made.values[side])
+                _write_array(opened(f"{side}.npy"), made.values[side])
                 opened(f"{side}.txt").write(_lines(side, tokens))
         if form == "npy":
             opened("vectors.json").write(metadata.encode())
     return paths
 
 
-def _write_parquet(file: BinaryIO, tokens: np.ndarray, values: np.ndarray, metadata: str) -> None:
+def _write_parquet(file: BinaryIO, tokens: pa.Array, values: np.ndarray, metadata: str) -> None:
     lists = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
-    table = pa.table({"token": pa.array(tokens, pa.string()), "vector": lists})
+    table = pa.table({"token": tokens, "vector": lists})
     pq.write_table(table.replace_schema_metadata({METADATA_KEY: metadata}), file, row_group_size=_ROW_GROUP)
 
 
-def _lines(side: str, tokens: np.ndarray) -> bytes:
-    lines = "\n".join(tokens) + "\n"
+def _write_array(file: BinaryIO, values: np.ndarray) -> None:
+    """As ``numpy.save``, which says nothing of the disk when that is full."""
+    values = np.ascontiguousarray(values)
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
+    file.write(values.data)
+
+
+def _lines(side: str, tokens: pa.Array) -> bytes:
+    lines = "\n".join(tokens.to_pylist()) + "\n"
     if lines.count("\n") != len(tokens):
         raise IRLLRecError(f"A token of the {side} has a line break, which {side}.txt cannot hold: use parquet.")
     return lines.encode()

@@ -1,11 +1,14 @@
 """Files that are never seen half-written."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from .errors import IRLLRecError
 
 
 @contextmanager
@@ -17,8 +20,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile's: its files are readable by their owner only, and would stay so.
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    temporary = _temporary(target)
     try:
         with open(temporary, "xb") as file:
             yield file
@@ -30,3 +32,69 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.errno and error.filename in (None, str(temporary)):
             error.filename = str(target)  # a full disk names no file
         raise
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Fill a folder whose files all take their place in the folder ``path`` at once, when the block ends.
+
+    The block writes into a temporary folder beside ``path``. Files of ``path`` that it does not write stay. If it
+    raises, ``path`` stays as it was. A process killed between the last two renames leaves the old folder, whole, as
+    ``<path>.replaced``.
+
+    Raises:
+        IRLLRecError: there is such a ``<path>.replaced``.
+    """
+    target = Path(path).resolve()
+    replaced = target.with_name(f"{target.name}.replaced")
+    if replaced.exists():
+        raise IRLLRecError(
+            f"{replaced} is what an interrupted command has put aside of {path}: rename it back if {path} is missing, "
+            f"and delete it otherwise."
+        )
+    temporary = _temporary(target)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for written in filter(Path.is_file, temporary.iterdir()):
+            with open(written, "rb") as file:
+                os.fsync(file.fileno())
+        if target.is_dir():
+            _link_missing(target, temporary)
+            os.rename(target, replaced)
+        try:
+            os.rename(temporary, target)
+        except BaseException:
+            if replaced.exists():
+                os.rename(replaced, target)
+            raise
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename is None:  # such as a full disk, of which Python has no name
+            error.filename = os.fspath(path)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _temporary(target: Path) -> Path:
+    """A new name beside it. Not tempfile's: its files are readable by their owner only, and would stay so."""
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+
+
+def _link_missing(source: Path, target: Path) -> None:
+    """Give ``target`` what it lacks of ``source``, without moving a byte where the file system allows it."""
+    for here in source.iterdir():
+        there = target / here.name
+        if os.path.lexists(there):
+            continue
+        if here.is_dir() and not here.is_symlink():
+            shutil.copytree(here, there, copy_function=_link, symlinks=True)
+        else:
+            _link(here, there)
+
+
+def _link(here: str | Path, there: str | Path) -> None:
+    try:
+        os.link(here, there, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(here, there, follow_symlinks=False)

@@ -738,6 +738,17 @@ class Reader(_Unpickler):
     dispatch[pickle.READONLY_BUFFER[0]] = load_outside_buffer
 
 
+class ArrayReader(Reader):
+    """A reader that knows numpy's and scipy's names alone, for pickles that should hold an array."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = super().find_class(module, name)
+        path = known.path if type(known) is Name else f"{module}.{name}"
+        # Pickle's older protocols write bytes as a call of `_codecs.encode`.
+        require(path.startswith(("numpy.", "scipy.sparse.")) or path == "_codecs.encode", f"the name {path}")
+        return known
+
+
 # --- The file formats. ----------------------------------------------------------------------------------------------
 
 
@@ -856,3 +867,11 @@ def read(file: BinaryIO, map_location: Any, rebuild_config: Callable) -> Any:
 def read_pickle(file: BinaryIO, rebuild_config: Callable) -> Any:
     """Read what ``pickle.dump`` wrote."""
     return read_next(Source(file), None, rebuild_config)
+
+
+def read_arrays(file: BinaryIO) -> Any:
+    """Read what ``pickle.dump`` wrote of a numpy array or a scipy sparse matrix."""
+    reader = ArrayReader(Source(file), None, is_empty)  # it makes no `Config` that there were to rebuild
+    result = reader.load()
+    reader.finish()
+    return result

@@ -38,7 +38,7 @@ class Ranked(NamedTuple):
 
 
 class Recommendations(NamedTuple):
-    """Rows for people, with tokens in the place of ids."""
+    """Rows for people, with the original ids."""
 
     schema: pa.Schema
     tables: Iterator[pa.Table]  # a block of users each; they are made as they are asked for
@@ -72,13 +72,12 @@ def recommend(
     ranker = Ranker(served.score, k, seen, candidates, served.config["device"])
     explainer = Explainer(served) if explain else None
     schema = pa.schema([*SCHEMA, *Explainer.SCHEMA]) if explain else SCHEMA
-    user_tokens, item_tokens = (pa.array(tokens, pa.string()) for tokens in (served.user_tokens, served.item_tokens))
 
     def tables() -> Iterator[pa.Table]:
         with tqdm(total=len(users), unit="user", desc="Recommending", disable=not show_progress) as bar:
             for block in ranker.blocks(users):
                 user, rank, item, score = ranker(block)
-                columns = [user_tokens.take(pa.array(user)), rank, item_tokens.take(pa.array(item)), score]
+                columns = [served.user_names.take(pa.array(user)), rank, served.item_names.take(pa.array(item)), score]
                 if explainer is not None:
                     columns += explainer(user, item)
                 yield pa.table(columns, schema)
@@ -137,12 +136,12 @@ class Ranker:
         return Ranked(users[row], (place + 1).astype(np.int32), items[there], values[there].astype(np.float32))
 
 
-def ids_of(tokens: np.ndarray, wanted: Sequence[str] | np.ndarray, what: str, skip_unknown: bool) -> np.ndarray:
-    """Look up tokens.
+def ids_of(names: np.ndarray, wanted: Sequence[str] | np.ndarray, what: str, skip_unknown: bool) -> np.ndarray:
+    """Look up users or items.
 
     Args:
-        tokens: [n] the data set's tokens in the order of their ids; 0 is padding.
-        wanted: [m] tokens; a repeated one counts once.
+        names: [n] what the data set calls them, in the order of RecBole's ids; 0 is padding.
+        wanted: [m] names; a repeated one counts once.
         what: "user" or "item", for messages.
         skip_unknown: leave out what the data set does not have.
 
@@ -153,7 +152,7 @@ def ids_of(tokens: np.ndarray, wanted: Sequence[str] | np.ndarray, what: str, sk
         IRLLRecError: the data set lacks one of them, or with ``skip_unknown`` all of them.
     """
     different = pd.unique(np.asarray(wanted, dtype=object))
-    ids = pd.Index(tokens[1:]).get_indexer(pd.Index(different)) + 1
+    ids = pd.Index(names[1:]).get_indexer(pd.Index(different)) + 1
     known = ids > 0
     if not known.all() and not (skip_unknown and known.any()):
         n, first = int((~known).sum()), different[~known][0]

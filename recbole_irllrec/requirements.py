@@ -35,10 +35,12 @@ def needs(extra: str = "") -> Iterator[Need]:
     """
     for line in metadata.requires(PACKAGE) or []:
         requirement = Requirement(line)
-        always = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        wanted = always if not extra else not always and requirement.marker.evaluate({"extra": extra})  # type: ignore
-        if wanted:
+        if _applies(requirement, extra) and not (extra and _applies(requirement, "")):
             yield Need(requirement, _version(requirement.name))
+
+
+def _applies(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
 def _version(name: str) -> str | None:

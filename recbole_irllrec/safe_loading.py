@@ -76,6 +76,16 @@ def load_pickle(file: BinaryIO) -> Any:
     return _read(file, lambda file: inert_pickle.read_pickle(file, _fill_config))
 
 
+def load_arrays(path: str | os.PathLike) -> Any:
+    """Read a pickled numpy array or scipy sparse matrix of anybody's: no other name than theirs is admitted.
+
+    Raises:
+        UnsafeFileError: the file holds more than arrays, or is damaged, or is no pickle.
+        IRLLRecError: there is no such file.
+    """
+    return _read(path, inert_pickle.read_arrays, "array")
+
+
 def config_to_plain(config: Config) -> dict[str, Any]:
     """The settings of a ``Config`` as plain data, for a checkpoint that ``torch.load(weights_only=True)`` reads.
 
@@ -109,8 +119,9 @@ def _name(path_or_file: Any) -> str:
 class _refusing:
     """Turn whatever goes wrong while a file is read into one sentence about it."""
 
-    def __init__(self, path_or_file: Any):
+    def __init__(self, path_or_file: Any, kind: str = "file of RecBole's"):
         self.name = _name(path_or_file)
+        self.kind = kind
 
     def __enter__(self) -> None:
         pass
@@ -120,23 +131,22 @@ class _refusing:
             return
         if isinstance(error, inert_pickle.Refused):
             raise UnsafeFileError(
-                f"{self.name} was not loaded: it holds {error}, which no file of RecBole's needs and which may run "
-                "code; load only files that RecBole or this package has saved."
+                f"{self.name} was not loaded: it holds {error}, which no {self.kind} needs and which may run code; "
+                "load only what was saved by a program that you trust."
             ) from error
         found = str(error) if isinstance(error, inert_pickle.Damaged | IRLLRecError) else "its content makes no sense"
         raise UnsafeFileError(
-            f"{self.name} was not loaded: {found.rstrip('.')}, so it is damaged or is no file of RecBole's; "
-            "save it anew."
+            f"{self.name} was not loaded: {found.rstrip('.')}, so it is damaged or is no {self.kind}; save it anew."
         ) from error
 
 
-def _read(path_or_file: Any, read: Callable[[BinaryIO], Any]) -> Any:
+def _read(path_or_file: Any, read: Callable[[BinaryIO], Any], kind: str = "file of RecBole's") -> Any:
     is_path = isinstance(path_or_file, str | os.PathLike)
     try:
         opened = open(path_or_file, "rb") if is_path else nullcontext(path_or_file)  # noqa: SIM115 - closed below
     except OSError as error:
         raise IRLLRecError(f"{_name(path_or_file)} cannot be opened ({error.strerror}); check the path.") from error
-    with _refusing(path_or_file), opened as file:
+    with _refusing(path_or_file, kind), opened as file:
         return read(file)
 
 

@@ -2,10 +2,12 @@
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from .data.features import ids_fingerprint
 from .data.loading import split_datasets
+from .data.tokens import unescape_tokens
 from .errors import IRLLRecError
 from .registration import MODELS
 from .safe_loading import load
@@ -37,6 +40,16 @@ class Served:
     item_tokens: np.ndarray  # [n_items] str
     train_items: csr_matrix  # [n_users, n_items] float32, 1 at each training interaction
     known_items: csr_matrix  # the same with all interactions of the data set, the held-out ones included
+
+    @cached_property
+    def user_names(self) -> pa.Array:
+        """[n_users] str, what users are called outside: their tokens, unescaped."""
+        return unescape_tokens(pa.array(self.user_tokens, pa.string()))
+
+    @cached_property
+    def item_names(self) -> pa.Array:
+        """[n_items] str, what items are called outside: their tokens, unescaped."""
+        return unescape_tokens(pa.array(self.item_tokens, pa.string()))
 
     @torch.no_grad()
     def score(self, users: Tensor) -> Tensor:
@@ -101,7 +114,7 @@ def read_checkpoint(path: str | os.PathLike[str], device: str | None = None) -> 
     """
     wanted = None if device is None else _device(device)
     checkpoint = load(path, map_location=wanted)
-    if type(checkpoint) is not dict or not {"config", "state_dict"} <= checkpoint.keys():
+    if type(checkpoint) is not dict or type(checkpoint.get("config")) is not Config or "state_dict" not in checkpoint:
         raise IRLLRecError(f"{path} is no checkpoint of a model: give a file that run_recbole saved, saved/NAME.pth.")
     if "random" in checkpoint:
         best = str(path).replace(".resume.pth", ".pth")

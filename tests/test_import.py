@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command import irllrec, start
+from command import run, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -222,12 +222,12 @@ def test_imported_tables_are_those_that_training_uses(tmp_path):
     (own / "items.csv").write_text("token,text,a,b\ni1,barn,1,2\ni2,river,3,4\ni3,hills,5,6\ni4,moon,7,8\n")
     np.savez(own / "users.npz", ids=["u1", "u2", "u3"], embeddings=np.eye(3, 2, dtype=np.float16))
     shared = ("--encoder-name", "mine", *benchmark_settings())
-    items = irllrec(
+    items = run(
         "intents", "import", "tiny", "--side", "item", "--embeddings", "tiny/items.csv", "--texts", "text",
         "--source", "features", "--atomic", *shared,
     )  # fmt: skip
     assert items.stdout.count("4 tokens, 4 embedded, 2 wide, float32, encoder mine") == 4
-    irllrec(
+    run(
         "intents", "import", "tiny", "--side", "user", "--embeddings", "tiny/users.npz", "--source", "interactions",
         *shared,
     )  # fmt: skip
@@ -245,7 +245,7 @@ def test_imported_tables_are_those_that_training_uses(tmp_path):
 def test_the_atomic_files_are_what_the_documentation_says(tmp_path):
     own = write_dataset(tmp_path)
     (own / "items.csv").write_text("token,a,b\ni1,1,2\ni2,3,4\ni3,5,6\ni4,7,8\n")
-    irllrec(
+    run(
         "intents", "import", "tiny", "--side", "item", "--embeddings", "tiny/items.csv", "--source", "features",
         "--encoder-name", "mine", "--kind", "profile", "--atomic", "--data-path", ".",
     )  # fmt: skip
@@ -280,16 +280,14 @@ def test_a_refused_import_leaves_what_was_there(tmp_path):
         (["--vectors", "nothing"], "no column of embeddings nothing"),
         (["--ids", "a", "--vectors", "token"], "no number"),
     ):
-        result = irllrec(
+        result = run(
             "intents", "import", "tiny", "--side", "item", "--embeddings", "tiny/items.csv", *shared, *extra, status=1
         )
         assert said in result.stderr and result.stderr.startswith("irllrec: ") and result.stderr.count("\n") == 1
-    result = irllrec(
-        "intents", "import", "nothing", "--side", "item", "--embeddings", "tiny/items.csv", *shared, status=1
-    )
+    result = run("intents", "import", "nothing", "--side", "item", "--embeddings", "tiny/items.csv", *shared, status=1)
     assert "There is no data set nothing" in result.stderr
     (own / "tabs.csv").write_text('token,a\n"i\t1",1\n')
-    result = irllrec(
+    result = run(
         "intents", "import", "tiny", "--side", "item", "--embeddings", "tiny/tabs.csv", *shared, "--atomic", status=1
     )
     assert "tab or line break" in result.stderr

@@ -101,8 +101,8 @@ def recommend(
     wanted = user if users is None else None if users == "all" else logic.read_tokens(users, "user")
     stock = None if items is None else logic.read_tokens(items, "item")
     served = _serve(checkpoint, device, data_path)
-    user_ids = _ids(served.user_tokens, wanted, "user", skip_unknown)
-    item_ids = _ids(served.item_tokens, stock, "item", skip_unknown)
+    user_ids = _ids(served.user_names, wanted, "user", skip_unknown)
+    item_ids = _ids(served.item_names, stock, "item", skip_unknown)
     shown = user_ids if out is not None else user_ids[:_SHOWN]
     found = logic.recommend(served, shown, k, item_ids, seen is Seen.train, explain, show_progress=out is not None)
     if out is not None:
@@ -143,15 +143,15 @@ def _serve(checkpoint: Path, device: str | None, data_path: Path | None, vectors
         return serve(checkpoint, device, data_path, vectors)
 
 
-def _ids(
-    tokens: "np.ndarray", wanted: "Sequence[str] | np.ndarray | None", what: str, skip_unknown: bool
-) -> "np.ndarray":
-    """The ids of the tokens that are wanted; of all where None is."""
+def _ids(names: "pa.Array", wanted: "Sequence[str] | np.ndarray | None", what: str, skip_unknown: bool) -> "np.ndarray":
+    """RecBole's ids of the names that are wanted; of all where None is."""
     import numpy as np
 
     from ..recommend import ids_of
 
-    return np.arange(1, len(tokens)) if wanted is None else ids_of(tokens, wanted, what, skip_unknown)
+    if wanted is None:
+        return np.arange(1, len(names))
+    return ids_of(names.to_numpy(zero_copy_only=False), wanted, what, skip_unknown)
 
 
 def _show(recommendations: "pa.Table", explain: bool) -> None:

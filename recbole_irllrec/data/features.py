@@ -16,12 +16,12 @@ from ..errors import IRLLRecError
 
 
 def read_atomic_file(
-    path: str | os.PathLike[str], field_separator: str = "\t", encoding: str = "utf-8"
+    path: str | os.PathLike[str], field_separator: str = "\t", encoding: str | None = None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Read one of RecBole's atomic files as text.
+    """Read one of RecBole's atomic files as text; without an encoding as UTF-8, as RecBole does.
 
-    Quotes are ordinary characters, except a pair around a whole value, which is dropped as RecBole drops it. What a
-    line has beyond the last column belongs to the last column; what it lacks is empty.
+    Quotes are ordinary characters, except a pair around a whole value, which is dropped as RecBole drops it; within
+    it two stand for one. What a line has beyond the last column belongs to the last column; what it lacks is empty.
 
     Returns:
         The values, strings, with one column per field and a missing value as ``""``; and each field's type.
@@ -29,6 +29,7 @@ def read_atomic_file(
     Raises:
         IRLLRecError: the file cannot be decoded, or its first line is not a list of ``name:type``.
     """
+    encoding = encoding or "utf-8"
     try:
         lines = Path(path).read_text(encoding=encoding).split("\n")
     except UnicodeDecodeError:
@@ -43,11 +44,17 @@ def read_atomic_file(
     body = pd.Series([line for line in lines[1:] if line], dtype=object)
     parts = body.str.split(field_separator, n=len(names) - 1, expand=True, regex=False)
     frame = parts.reindex(columns=range(len(names))).fillna("").set_axis(names, axis=1).astype(object)
-    unquoted = frame.apply(lambda column: column.str.replace(r'^"([^"]*)"$', r"\1", regex=True))
-    return unquoted, {name: kind for name, kind in header}
+    return frame.apply(_unquoted), {name: kind for name, kind in header}
 
 
-def read_features(path: str | os.PathLike[str], id_field: str, field_separator: str, encoding: str) -> pd.DataFrame:
+def _unquoted(values: pd.Series) -> pd.Series:
+    quoted = values.str.fullmatch(r'"(?:[^"]|"")*"')
+    return values.mask(quoted, values.str[1:-1].str.replace('""', '"', regex=False))
+
+
+def read_features(
+    path: str | os.PathLike[str], id_field: str, field_separator: str, encoding: str | None
+) -> pd.DataFrame:
     """Read the words that a ``.item`` or ``.user`` file says about each token.
 
     Only fields of type ``token`` and ``token_seq`` hold words. Numbers are left out: an average rating or a count of

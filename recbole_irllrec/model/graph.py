@@ -13,10 +13,6 @@ from torch import Tensor, nn
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
-# Edges whose embeddings are gathered at once: bounds the memory of a pass over all edges. On a CPU a block stays in the
-# cache; a GPU wants few large ones.
-_EDGE_BLOCK = {"cpu": 1 << 13, "cuda": 1 << 20}
-
 
 class InteractionGraph(nn.Module):
     """The bipartite graph of the training interactions, with E distinct edges between N nodes.
@@ -101,10 +97,11 @@ class InteractionGraph(nn.Module):
 
     def edge_products(self, x: Tensor, y: Tensor) -> Tensor:
         """The dot product x[head] . y[tail] of every edge, [N, d], [N, d] -> [E]; no gradient."""
-        size = _EDGE_BLOCK.get(x.device.type, 1 << 20)
-        blocks = zip(self.heads.split(size), self.tails.split(size), strict=True)
-        embed = nn.functional.embedding
-        return torch.cat([(embed(head, x) * embed(tail, y)).sum(dim=1) for head, tail in blocks])
+        crow, col = self.crow[: self.n_users + 1], self.col[: len(self.heads)] - self.n_users
+        size = (self.n_users, self.n_items)
+        edges = torch.sparse_csr_tensor(crow, col, x.new_zeros(len(col)), size, check_invariants=False)
+        users, items = x[: self.n_users], y[self.n_users :]
+        return torch.sparse.sampled_addmm(edges, users, items.T, beta=0).values()
 
 
 class _WeightedProduct(torch.autograd.Function):

@@ -1,0 +1,265 @@
+"""From a stream of reviews to a RecBole data set, within the memory of the ids and numbers.
+
+The texts wait in a Parquet file on disk until it is known which reviews are kept; of each review, memory holds two
+integers and two numbers, and each id once.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from recbole_irllrec.data.tokens import LONGEST, escape_tokens
+from recbole_irllrec.errors import IRLLRecError
+from recbole_irllrec.files import atomic_folder
+
+from .atomic import check_name, harmless, numbers, refuse_overwriting, settings_text, write_header, write_lines
+
+# What a reader of reviews yields, in batches; the last three columns may be missing.
+REVIEWS = pa.schema(
+    {"user": pa.string(), "item": pa.string(), "rating": pa.float64(), "timestamp": pa.float64(), "text": pa.string()}
+)
+SIDES = ("user", "item")
+_ROWS = 1 << 16  # reviews written at a time
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Which reviews are kept. They are applied in this order, after repeated reviews are dropped."""
+
+    min_rating: float | None = None  # a review without a rating is below every rating
+    sample_users: float | None = None  # a share of the users, in (0, 1]
+    k_core: int = 1  # until every user and every item has at least so many
+    seed: int = 2020  # of the sample
+
+
+class Features(NamedTuple):
+    """What is known about users or items."""
+
+    fields: dict[str, str]  # the names of the columns after the id, and RecBole's types of them
+    batches: Iterable[pa.RecordBatch]  # columns: the id, then the fields, strings
+    origin: Path
+    once: bool = False  # refuse repeated ids, of which otherwise the first row is kept
+
+
+def convert(
+    out: Path,
+    name: str,
+    reviews: Iterable[pa.RecordBatch],
+    features: dict[str, Features],
+    keep: Keep,
+    force: bool = False,
+) -> dict[str, int]:
+    """Write the data set ``out/name/``: ``.inter``, ``.item``, ``.user``, ``.reviews.parquet`` and the settings.
+
+    Args:
+        out: the folder of the data sets.
+        name: the data set's name.
+        reviews: batches with the columns of `REVIEWS`.
+        features: of "user" and of "item"; only those of users and items that are kept are written.
+        keep: which reviews are kept.
+        force: replace what is there; other files in the folder stay.
+
+    Returns:
+        What was read, left out and written, in words.
+
+    Raises:
+        IRLLRecError: the data set is already there, or what is read is bad or none of it is kept. Nothing was changed.
+    """
+    check_name(name)
+    refuse_overwriting([out / name], force)
+    with atomic_folder(out / name) as folder:
+        ids, counts = _write_interactions(folder / name, reviews, keep)
+        for side, known in features.items():
+            counts |= _write_features(folder / f"{name}.{side}", side, known, ids[side])
+        (folder / f"{name}.yaml").write_text(settings_text({"data_path": str(out)}), encoding="utf-8")
+    return counts
+
+
+def _write_interactions(stem: Path, reviews: Iterable[pa.RecordBatch], keep: Keep) -> tuple[dict[str, pa.Array], dict]:
+    """Write ``<stem>.inter`` and ``<stem>.reviews.parquet``; returns the ids kept on each side, and the counts."""
+    spilled = stem.with_name("texts.parquet")
+    columns = _read(reviews, spilled, keep)
+    codes = {side: columns[side].indices.to_numpy() for side in SIDES}
+    ids = {side: columns[side].dictionary for side in SIDES}
+    kept, counts = _choose(codes, columns, keep)
+    tokens = {side: _tokens(side, ids[side]) for side in SIDES}
+    places = pa.array(np.flatnonzero(kept))
+    chosen: dict[str, pa.Array] = {
+        side: pa.DictionaryArray.from_arrays(columns[side].indices.take(places), tokens[side]) for side in SIDES
+    }
+    chosen |= {name: columns[name].take(places) for name in ("rating", "timestamp") if name in columns}
+    with open(stem.with_name(f"{stem.name}.inter"), "wb") as file:
+        fields = {"user": "user_id:token", "item": "item_id:token", "rating": "rating:float"}
+        fields["timestamp"] = "timestamp:float"
+        write_header(file, [fields[name] for name in chosen])
+        write_lines(file, [values if name in SIDES else numbers(values) for name, values in chosen.items()])
+    if spilled.is_file():
+        _write_texts(stem.with_name(f"{stem.name}.reviews.parquet"), spilled, kept, chosen)
+        spilled.unlink()
+    ids_kept = {side: ids[side].take(pa.array(np.unique(codes[side][kept]))) for side in SIDES}
+    escaped = sum(pc.sum(pc.not_equal(escape_tokens(ids_kept[side]), ids_kept[side])).as_py() for side in SIDES)
+    counts |= {
+        "users": len(ids_kept["user"]),
+        "items": len(ids_kept["item"]),
+        "interactions": int(kept.sum()),
+        "ids that RecBole would not read as they are, and that are escaped": escaped,
+    }
+    return ids_kept, counts
+
+
+def _read(reviews: Iterable[pa.RecordBatch], spilled: Path, keep: Keep) -> dict[str, pa.Array]:
+    """Read all: the ids as dictionaries and the numbers into memory, the texts to a file."""
+    parts: dict[str, list[pa.Array]] = {}
+    writer = None
+    with open(spilled, "wb") as file:
+        for batch in reviews:
+            if keep.min_rating is not None and "rating" not in batch.schema.names:
+                raise IRLLRecError(
+                    "There are no ratings for --min-rating to look at: name their column, or leave it out."
+                )
+            if "text" in batch.schema.names:
+                texts = batch.select(["text"])
+                # Without statistics and dictionary, which keep texts in memory until the end.
+                writer = writer or pq.ParquetWriter(
+                    file, texts.schema, compression="zstd", use_dictionary=False, write_statistics=False
+                )
+                writer.write_batch(texts)
+            for name in batch.schema.names:
+                if name in SIDES:
+                    parts.setdefault(name, []).append(batch[name].dictionary_encode())
+                elif name != "text":
+                    parts.setdefault(name, []).append(batch[name])
+        if writer:
+            writer.close()
+    if not writer:
+        spilled.unlink()
+    if not parts:
+        raise IRLLRecError("There is no review in these files: check that they are the ones meant.")
+    chunked = {name: pa.chunked_array(chunks) for name, chunks in parts.items()}
+    del parts
+    return {
+        name: chunks.unify_dictionaries().combine_chunks() if name in SIDES else chunks.combine_chunks()
+        for name, chunks in chunked.items()
+    }
+
+
+def _choose(codes: dict[str, np.ndarray], columns: dict[str, pa.Array], keep: Keep) -> tuple[np.ndarray, dict]:
+    """Which reviews are kept, [n] bool, and how many each rule has dropped."""
+    counts = {"reviews read": len(codes["user"])}
+    kept = _latest(codes, columns.get("timestamp"))
+    left = counts["reviews read"]
+
+    def count(what: str) -> None:
+        nonlocal left
+        counts[what] = left - int(kept.sum())
+        left -= counts[what]
+
+    count("repeated: only the latest review of a user and item is kept")
+    if keep.min_rating is not None:
+        kept &= pc.fill_null(pc.greater_equal(columns["rating"], keep.min_rating), False).to_numpy(False)
+        count(f"rated below {keep.min_rating:g}")
+    if keep.sample_users is not None:
+        users = np.unique(codes["user"][kept])
+        size = max(1, round(keep.sample_users * len(users)))
+        sample = np.random.default_rng(keep.seed).choice(users, min(size, len(users)), replace=False)
+        kept &= np.isin(codes["user"], sample)
+        count("of users outside the sample")
+    if keep.k_core > 1:
+        _shrink_to_core(codes, kept, keep.k_core)
+        count(f"outside the {keep.k_core}-core")
+    if not kept.any():
+        raise IRLLRecError(
+            f"None of the {len(kept)} reviews is left after the filters: lower --min-rating or --k-core, or raise "
+            f"--sample-users."
+        )
+    return kept, counts
+
+
+def _latest(codes: dict[str, np.ndarray], timestamps: pa.Array | None) -> np.ndarray:
+    """[n] bool: the last review of each user and item, by time and then by place in the file."""
+    pairs = codes["user"].astype(np.int64) * (int(codes["item"].max()) + 1) + codes["item"]
+    if timestamps is None:
+        order = np.argsort(pairs, kind="stable")
+    else:
+        order = np.lexsort((pc.fill_null(timestamps, -np.inf).to_numpy(), pairs))
+    kept = np.zeros(len(pairs), bool)
+    kept[order] = np.append(pairs[order[1:]] != pairs[order[:-1]], True)
+    return kept
+
+
+def _shrink_to_core(codes: dict[str, np.ndarray], kept: np.ndarray, k: int) -> None:
+    """Drop from ``kept`` [n] bool until every user and item that is left has at least k reviews."""
+    before = -1
+    while (now := int(kept.sum())) not in (before, 0):
+        before = now
+        for side in SIDES:
+            counts = np.bincount(codes[side][kept], minlength=int(codes[side].max()) + 1)
+            kept &= counts[codes[side]] >= k
+
+
+def _tokens(side: str, ids: pa.Array) -> pa.Array:
+    tokens = escape_tokens(ids)
+    longest = pc.max(pc.utf8_length(tokens)).as_py()
+    if longest > LONGEST:
+        raise IRLLRecError(
+            f"A {side} id is {longest} characters long, and RecBole reads at most {LONGEST}: shorten it."
+        )
+    return tokens
+
+
+def _write_texts(path: Path, spilled: Path, kept: np.ndarray, chosen: dict[str, pa.Array]) -> None:
+    """Write the kept reviews, in the order of the ``.inter`` file."""
+    n = len(chosen["user"])
+    columns = {name: chosen.get(name, pa.nulls(n, REVIEWS.field(name).type)) for name in REVIEWS.names[:-1]}
+    with pq.ParquetFile(spilled) as texts, pq.ParquetWriter(path, REVIEWS, compression="zstd") as writer:
+        read = written = 0
+        for batch in tqdm(texts.iter_batches(_ROWS), path.name, -(-len(kept) // _ROWS), delay=1):
+            said = batch["text"].filter(pa.array(kept[read : read + len(batch)]))
+            rows = [columns[name].slice(written, len(said)).cast(REVIEWS.field(name).type) for name in columns]
+            writer.write_batch(pa.record_batch([*rows, said], schema=REVIEWS))
+            read += len(batch)
+            written += len(said)
+
+
+def _write_features(path: Path, side: str, features: Features, ids: pa.Array) -> dict[str, int]:
+    """Write the features of the given ids as an atomic file, in the order in which they come."""
+    seen = np.zeros(len(ids), bool)
+    repeated = unknown = 0
+    with open(path, "wb") as file:
+        write_header(file, [f"{side}_id:token", *(f"{name}:{kind}" for name, kind in features.fields.items())])
+        for batch in features.batches:
+            where = pc.fill_null(pc.index_in(batch[0], ids), -1).to_numpy()
+            first = np.zeros(len(where), bool)
+            first[np.unique(where, return_index=True)[1]] = True
+            wanted = where >= 0
+            new = wanted & first & ~seen[where]
+            if features.once and (wanted & ~new).any():
+                what = batch[0][int(np.flatnonzero(wanted & ~new)[0])].as_py()
+                raise IRLLRecError(f"{features.origin} has two rows of the {side} {what!r}: keep one row a {side}.")
+            repeated += int((wanted & ~new).sum())
+            unknown += int((~wanted).sum())
+            seen[where[new]] = True
+            rows = batch.filter(pa.array(new))
+            values = [
+                harmless(rows[i]) if kind != "float" else rows[i]
+                for i, kind in enumerate(features.fields.values(), start=1)
+            ]
+            if len(rows):
+                write_lines(file, [escape_tokens(rows[0]), *values])
+    if not seen.any():
+        raise IRLLRecError(
+            f"{features.origin} shares no {side} id with the reviews: check that it belongs to them and that its "
+            f"column of ids is the right one."
+        )
+    return {
+        f"{side}s with features": int(seen.sum()),
+        f"rows of other {side}s in {features.origin.name}": unknown,
+        f"repeated rows in {features.origin.name}": repeated,
+    }

@@ -1,0 +1,196 @@
+"""One split of a data set, drawn by RecBole itself and written to files, so that every run sees the same."""
+
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.utils import FeatureSource, FeatureType, init_seed
+from recbole.utils.argument_list import dataset_arguments
+
+from recbole_irllrec.data.intents import METADATA_KEY, TableMetadata
+from recbole_irllrec.data.loading import load_config
+from recbole_irllrec.errors import IRLLRecError
+from recbole_irllrec.files import atomic_folder
+
+from .atomic import check_name, refuse_overwriting, settings_text
+
+PARTS = ("train", "valid", "test")
+_PLACE = "place in the .inter file"
+_MARK = "# The split, written by irllrec data split:"
+# They choose interactions, which are chosen now; RecBole leaves them alone with a split that is given.
+_FILTERS: tuple[str, ...] = ("rm_dup_inter", "val_interval", "filter_inter_by_user_or_item", "user_inter_num_interval")
+_FILTERS += ("item_inter_num_interval", "benchmark_filename")
+
+
+def own_settings(dataset: str, data_path: Path | None) -> dict[str, Any]:
+    """The settings in a data set's folder, ``<dataset>.yaml``, without where it lies; none if there are none.
+
+    Raises:
+        IRLLRecError: the file is no YAML.
+    """
+    path = (data_path or Path("dataset")) / dataset / f"{dataset}.yaml"
+    if not path.is_file():
+        return {}
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError):
+        found = None
+    if not isinstance(found, dict):
+        raise IRLLRecError(f"{path} holds no settings in YAML: mend or delete it.")
+    return {name: value for name, value in found.items() if name != "data_path"}
+
+
+class _Placed(Dataset):
+    """RecBole's data set, of which each interaction knows its place in the file."""
+
+    def _load_inter_feat(self, token, dataset_path):
+        super()._load_inter_feat(token, dataset_path)
+        self.n_read = len(self.inter_feat)
+        self.inter_feat[_PLACE] = np.arange(self.n_read)
+
+    def _remap_ID_all(self):
+        super()._remap_ID_all()
+        # From here on it is an integer as the ids are, and so exact.
+        self.set_field_property(_PLACE, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
+
+
+def split(
+    dataset: str,
+    out: Path,
+    name: str | None = None,
+    data_path: Path | None = None,
+    config_files: str | None = None,
+    eval_args: dict[str, Any] | None = None,
+    seed: int | None = None,
+    force: bool = False,
+) -> tuple[Path, dict[str, int]]:
+    """Write the split that a run of RecBole with these settings would draw.
+
+    The lines of the ``.inter`` file go to the three files unchanged, in RecBole's order.
+
+    Args:
+        dataset: the data set's name.
+        out: the folder of data sets to write to; there, the folder ``name``.
+        name: what the data set is called there; its own name if not given, and ``ml-100k-split`` for ml-100k.
+        data_path: the folder that holds the data set's folder; None as RecBole finds it.
+        config_files: YAML files with RecBole's settings, parted by spaces; without them ``<dataset>.yaml`` in the data
+            set's folder, if it is there.
+        eval_args: of RecBole's ``eval_args``, "order", "group_by" and "split", above those of the files.
+        seed: RecBole's seed, above that of the files.
+        force: replace a split that is there.
+
+    Returns:
+        The file of settings, and the number of interactions in each part.
+
+    Raises:
+        IRLLRecError: there is nothing to split, or a split is there already. Nothing was changed.
+    """
+    name = name or ("ml-100k-split" if dataset == "ml-100k" else dataset)
+    check_name(name)
+    folder = out / name
+    refuse_overwriting([folder / f"{name}.{part}.inter" for part in PARTS], force)
+    config = _config(dataset, data_path, config_files, eval_args or {}, seed)
+    source = Path(config["data_path"])
+    inter = source / f"{dataset}.inter"
+    if not inter.is_file():
+        raise IRLLRecError(f"{inter} is not there, so there is nothing to split: give the right name or --data-path.")
+    header, lines = _lines(inter)
+    places = _places(config, len(lines), inter)
+    with atomic_folder(folder) as fresh:
+        for part, chosen in places.items():
+            (fresh / f"{name}.{part}.inter").write_bytes(b"\n".join([header, *lines[chosen], b""]))
+        if folder.resolve() != source.resolve():
+            _copy_the_rest(source, dataset, fresh, name)
+        _write_settings(folder / f"{name}.yaml", fresh / f"{name}.yaml", config, name, out)
+    return folder / f"{name}.yaml", {part: len(chosen) for part, chosen in places.items()}
+
+
+def _config(
+    dataset: str, data_path: Path | None, config_files: str | None, eval_args: dict, seed: int | None
+) -> Config:
+    settings = {} if config_files else own_settings(dataset, data_path)
+    below = load_config(dataset, data_path, config_files, {**settings, "benchmark_filename": None})
+    settings |= {"benchmark_filename": None, "eval_args": {**below["eval_args"], **eval_args}}
+    if seed is not None:
+        settings["seed"] = seed
+    if settings["eval_args"]["order"] == "TO" or "TS" in settings["eval_args"]["split"]:
+        settings["load_col"] = _with_time(below["load_col"], below["TIME_FIELD"])
+    return load_config(dataset, data_path, config_files, settings)
+
+
+def _with_time(load_col: dict[str, Any] | None, time_field: str) -> dict[str, Any] | None:
+    """What RecBole loads, and the time as well."""
+    if load_col is None or load_col.get("inter", "*") == "*":
+        return load_col
+    return {**load_col, "inter": list(dict.fromkeys([*load_col["inter"], time_field]))}
+
+
+def _lines(inter: Path) -> tuple[bytes, np.ndarray]:
+    """The first line, and the others but for empty ones, which RecBole skips as well."""
+    header, *lines = inter.read_bytes().replace(b"\r\n", b"\n").split(b"\n")
+    lines = [line for line in lines if line.strip()]
+    if not lines:
+        raise IRLLRecError(f"{inter} holds no interactions: export it again.")
+    return header, np.array(lines, dtype=object)
+
+
+def _places(config: Config, n_lines: int, inter: Path) -> dict[str, np.ndarray]:
+    """Which lines RecBole gives to each part, in its order."""
+    init_seed(config["seed"], config["reproducibility"])  # as RecBole's own run
+    dataset = _Placed(config)
+    if dataset.n_read != n_lines:
+        raise IRLLRecError(
+            f"{inter} has {n_lines} lines, in which RecBole reads {dataset.n_read} interactions, because a quoted "
+            f"value goes over several lines: take the line breaks or the quotes out."
+        )
+    time, order = dataset.time_field, config["eval_args"]["order"]
+    if order == "TO" and time not in dataset.inter_feat:
+        raise IRLLRecError(f"{inter} has no column {time}, by which order TO sorts: take order RO, or set TIME_FIELD.")
+    return {part: built.inter_feat[_PLACE].numpy() for part, built in zip(PARTS, dataset.build(), strict=True)}
+
+
+def _copy_the_rest(source: Path, dataset: str, fresh: Path, name: str) -> None:
+    """Copy what else belongs to the data set, without tables that were made with other training interactions."""
+    for path in sorted(source.glob(f"{dataset}.*")):
+        suffix = path.name.removeprefix(dataset)
+        if path.is_file() and not suffix.endswith((".inter", ".yaml")) and not _knows_interactions(path):
+            shutil.copy2(path, fresh / f"{name}{suffix}")
+
+
+def _knows_interactions(path: Path) -> bool:
+    """Whether it is a text table that was made with interactions, or one that does not say."""
+    if path.suffix != ".parquet" or path.name.endswith(".reviews.parquet"):
+        return False
+    try:
+        stored = (pq.read_schema(path).metadata or {})[METADATA_KEY]
+        return TableMetadata.model_validate_json(stored).source != "features"
+    except (KeyError, ValueError, pa.ArrowException):
+        return True
+
+
+def _write_settings(before: Path, path: Path, config: Config, name: str, out: Path) -> None:
+    """Write the settings that were there, and below them those that the split needs."""
+    kept = before.read_text(encoding="utf-8").split(_MARK)[0] if before.is_file() else ""
+    if kept.startswith("{"):  # to which no line can be added
+        kept = settings_text(yaml.safe_load(kept))
+    if kept and not kept.endswith("\n"):
+        kept += "\n"
+    default = load_config(name, out)
+    settings = {
+        argument: config[argument]
+        for argument in dataset_arguments
+        if argument not in _FILTERS and config[argument] != default[argument]
+    }
+    used = config["eval_args"]
+    how: Sequence[str] = [f"order {used['order']}", f"group_by {used['group_by']}", f"split {used['split']}"]
+    comment = f"{_MARK} {shlex.quote(config['dataset'])}, {', '.join(how)}, seed {config['seed']}"
+    block = settings_text({"data_path": str(out), **settings, "benchmark_filename": list(PARTS)})
+    path.write_text(f"{kept}{comment}\n{block}", encoding="utf-8")
