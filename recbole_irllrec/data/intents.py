@@ -30,6 +30,7 @@ from .table_file import (
     check_tokens,
     common_length,
     no_token_shared,
+    rows_present,
     texts_for,
 )
 
@@ -102,7 +103,7 @@ class IntentTable:
             source=source,
             train_fingerprint=train_fingerprint,
         )
-        return cls(names, embeddings, words, embeddings.any(axis=1), metadata, origin)
+        return cls(names, embeddings, words, rows_present(embeddings), metadata, origin)
 
     @classmethod
     def read(
