@@ -228,8 +228,17 @@ def test_batches_have_their_number_and_their_tokens(caplog):
         encode(server, texts, max_length=20, prompt="Q: ", dimensions=5)
         sent = server.account()[-1]["texts"]
     assert all(text.startswith("Q: ") for text in sent) and len(sent[-1]) < 200
-    assert "15 of 51 texts are cut after 20 tokens" in caplog.text
+    assert "15 of 51 texts are longer than 20 tokens: their ends are cut" in caplog.text
     assert "tokens are estimated" in caplog.text
+
+
+def test_texts_that_are_equal_once_they_are_cut_are_asked_for_once():
+    with serve() as server:
+        found = encode(server, ["one two three four", "one two three five", "six"], max_length=6, dimensions=3)
+        (entry,) = server.account()
+    assert len(entry["texts"]) == 2
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.abs(found[0] - found[2]).max() > 0.01
 
 
 def test_another_width_is_another_embedding():

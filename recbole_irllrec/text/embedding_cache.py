@@ -40,7 +40,7 @@ class EmbeddingCache:
         self._database.close()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
-        """The embeddings that are there: float32 [dim] by key.
+        """The embeddings that are there: float32 [dim], all of one width, by key.
 
         Raises:
             IRLLRecError: the file is damaged.
@@ -52,6 +52,8 @@ class EmbeddingCache:
                 marks = ",".join("?" * len(some))
                 rows = self._database.execute(f"SELECT key, vector FROM embeddings WHERE key IN ({marks})", some)
                 found.update((key, np.frombuffer(vector, "<f4")) for key, vector in rows)
+            if len({len(vector) for vector in found.values()}) > 1:
+                raise ValueError("its embeddings are of several widths")
         except (sqlite3.DatabaseError, ValueError, TypeError) as error:  # what is no bytes of float32
             raise self._refusal(error) from None
         return found

@@ -85,26 +85,40 @@ class OpenAIEncoder:
         Raises:
             IRLLRecError: the endpoint's, or no answer can be used.
         """
-        under_way: set[asyncio.Task] = set()
+        whole = [self._prompt + str(text) for text in texts]
+        sent: dict[bytes, str] = {}
+        places: dict[bytes, list[int]] = {}  # texts may be equal once they are cut
         cut = 0
+        for place, text in enumerate(whole):
+            short = self._cut(text)
+            cut += short != text
+            key = key_of(self._address, self._model, self._dimensions, short)
+            sent[key] = short
+            places.setdefault(key, []).append(place)
+        if cut:
+            log = logging.getLogger(__name__)
+            log.warning(f"{cut} of {len(texts)} texts are longer than {self._max_length} tokens: their ends are cut.")
+        for keys, embeddings in self._embedded(sent):
+            at = [places[key] for key in keys]
+            yield np.concatenate(at), np.repeat(embeddings, [len(some) for some in at], axis=0)
+
+    def _embedded(self, sent: dict[bytes, str]) -> Iterator[tuple[list[bytes], np.ndarray]]:
+        """Embed texts by their keys: those that are kept, then those that have to be asked for."""
+        under_way: set[asyncio.Task] = set()
+        every = list(sent)
         try:
-            for start in range(0, len(texts), _LOOKED_UP):
-                whole = [self._prompt + str(text) for text in texts[start : start + _LOOKED_UP]]
-                sent = [self._cut(text) for text in whole]
-                cut += sum(short != text for short, text in zip(sent, whole, strict=True))
-                keys = [key_of(self._address, self._model, self._dimensions, text) for text in sent]
-                known = self._cache.get(keys)
-                kept = [place for place, key in enumerate(keys) if key in known]
-                if kept:
-                    vectors = np.stack([known[keys[place]] for place in kept])
-                    self._width = vectors.shape[1]
-                    yield start + np.array(kept), vectors
-                if len(kept) < len(keys) and self._width is None:
+            for start in range(0, len(every), _LOOKED_UP):
+                some = every[start : start + _LOOKED_UP]
+                known = self._cache.get(some)
+                if known:
+                    kept = np.stack(list(known.values()))
+                    self._width = kept.shape[1]
+                    yield list(known), kept
+                missing = [key for key in some if key not in known]
+                if missing and self._width is None:
                     self._width = self._loop.run_until_complete(self._ask_width())
-                missing = [place for place, key in enumerate(keys) if key not in known]
-                for places in self._requests(missing, sent):
-                    request = self._ask(start + np.array(places), [keys[p] for p in places], [sent[p] for p in places])
-                    under_way.add(self._loop.create_task(request))
+                for keys in self._requests(missing, sent):
+                    under_way.add(self._loop.create_task(self._ask(keys, [sent[key] for key in keys])))
                     while len(under_way) >= self._concurrency:
                         yield from self._finished(under_way)
             while under_way:
@@ -115,37 +129,35 @@ class OpenAIEncoder:
                 for task in under_way:
                     task.cancel()
                 self._loop.run_until_complete(asyncio.gather(*under_way, return_exceptions=True))
-        if cut:
-            logging.getLogger(__name__).warning(f"{cut} of {len(texts)} texts are cut after {self._max_length} tokens.")
 
     def _cut(self, text: str) -> str:
         return text if self._max_length is None else self._counter.cut(text, self._max_length)
 
-    def _requests(self, places: list[int], texts: list[str]) -> Iterator[list[int]]:
+    def _requests(self, keys: list[bytes], sent: dict[bytes, str]) -> Iterator[list[bytes]]:
         """Gather texts into requests, by their number and their tokens."""
-        batch: list[int] = []
+        batch: list[bytes] = []
         tokens = 0
-        for place in places:
-            more = self._counter.count(texts[place])
+        for key in keys:
+            more = self._counter.count(sent[key])
             if batch and (len(batch) == self._batch_size or tokens + more > self._batch_tokens):
                 yield batch
                 batch, tokens = [], 0
-            batch.append(place)
+            batch.append(key)
             tokens += more
         if batch:
             yield batch
 
-    def _finished(self, under_way: set[asyncio.Task]) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _finished(self, under_way: set[asyncio.Task]) -> list[tuple[list[bytes], np.ndarray]]:
         """Wait for a request, and take those that are done."""
         done, _ = self._loop.run_until_complete(asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED))
         under_way -= done
         return [task.result() for task in done]
 
-    async def _ask(self, places: np.ndarray, keys: list[bytes], texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    async def _ask(self, keys: list[bytes], texts: list[str]) -> tuple[list[bytes], np.ndarray]:
         """Ask for embeddings, and keep them."""
         embeddings = await self._sound_answer(texts)
         self._cache.put(keys, embeddings)
-        return places, embeddings
+        return keys, embeddings
 
     async def _ask_width(self) -> int:
         """The width in which two answers in a row agree, asked for with texts of a token each."""
