@@ -35,7 +35,7 @@ COMMON = {
     "show_progress": False,
     "state": "ERROR",
 }
-# Translation alignment and matching are off: their published weights, 1e-7, are next to nothing, and cost half the time.
+# Translation alignment and matching are off: their published weights, 1e-7, are next to nothing, and cost much time.
 OFF = {"translation_weight": 0.0, "matching_weight": 0.0}
 SOFTMAX = {"softmax_temperature": [0.15, 0.2, 0.25, 0.3], "n_layers": [2, 3]}
 TEXT = {"profile_weight": [1e-3, 1e-2], "pairwise_weight": [1e-3, 1e-2]}
