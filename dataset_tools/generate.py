@@ -139,7 +139,9 @@ def generate(config, options: Options, endpoint_of: Callable[[], Endpoint], limi
     with open_to_write(path, dataset=config["dataset"], replace=options.replace, **made_with) as store:
         if not plan.known.item_reviews.empty:
             store.note("items_know", "interactions")
+        collected = gc.get_threshold()
         gc.freeze()  # RecBole's data is here to stay; looking it through again and again takes longer than a request
+        gc.set_threshold(50_000, *collected[1:])
         try:
             asyncio.run(_run(plan, options, endpoint, limits, budget, store))
         except LimitReached as error:
@@ -148,6 +150,7 @@ def generate(config, options: Options, endpoint_of: Callable[[], Endpoint], limi
             ) from None
         finally:
             gc.unfreeze()
+            gc.set_threshold(*collected)
             summary.counts = store.counts()
             summary.requests, summary.cost = budget.requests, budget.cost
             summary.prompt_tokens, summary.answer_tokens = budget.prompt_tokens, budget.answer_tokens
