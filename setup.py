@@ -42,12 +42,13 @@ setup(
         "pyarrow>=15,<26",  # text tables; 26 refuses numpy 1
         "threadpoolctl>=3",  # the same embeddings with any number of threads
         "scikit-learn>=1.3",  # the embedded text encoder: TF-IDF and truncated SVD
+        "packaging>=22",  # reads the ranges of this list
         "tensorboard>=2.10",
         "pydantic>=2.5",  # checks the settings
         "openai>=1.40",  # any OpenAI-compatible endpoint, for texts and embeddings
         "tiktoken>=0.7",
         "regex>=2023.1",  # where a character ends; tiktoken needs it, too
-        "typer>=0.12",  # the irllrec command
+        "typer>=0.19",  # the irllrec command; choices as Literal
         "rich>=13",  # its tables
         "tqdm>=4.65",  # progress bars, as RecBole's
         "tenacity>=8.2",  # retries of requests

@@ -20,7 +20,15 @@ if (_checkout / "properties" / "model" / "IRLLRec.yaml").is_file():
     __path__.append(str(_checkout))
 
 from .errors import IRLLRecError  # noqa: E402  (after the path is complete)
-from .registration import register  # noqa: E402
+
+try:
+    from .registration import register
+except Exception as error:  # whatever RecBole does on versions that it was not made for
+    from .requirements import complaint
+
+    if (sentence := complaint()) is None:
+        raise
+    raise ImportError(sentence) from error
 
 register()
 

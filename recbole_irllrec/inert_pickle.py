@@ -490,7 +490,7 @@ SPARSE |= {name: getattr(scipy.sparse, name) for name in ("csr_array", "csc_arra
 # Modules of which every class of their own is rebuilt from its attributes: data, samplers and loaders.
 MODULES = re.compile(
     r"recbole\.data\.(dataset\.\w+|dataloader\.\w+|interaction|transform)|recbole\.sampler\.sampler"
-    r"|torch\.utils\.data\.(sampler|distributed)|recbole_irllrec\.data\.dataset"
+    r"|torch\.utils\.data\.(sampler|distributed)|recbole_irllrec\.(data\.dataset|evaluation)"
     # Sequential models with features keep an embedding layer among their other parameters.
     r"|recbole\.model\.layers"
 )

@@ -8,12 +8,14 @@ import sys
 
 import recbole.config
 import recbole.data.dataset
+import recbole.data.utils
 import recbole.model.general_recommender
 import recbole.quick_start
 import recbole.quick_start.quick_start
 import recbole.trainer
+from recbole.utils.argument_list import dataset_arguments
 
-from . import compat, settings
+from . import compat, evaluation, settings
 from .data.dataset import IRLLRecDataset
 from .model import irllrec
 from .trainer import IRLLRecTrainer
@@ -30,6 +32,9 @@ def register() -> None:
         setattr(recbole.model.general_recommender, name, getattr(module, name))
     recbole.data.dataset.IRLLRecDataset = IRLLRecDataset
     recbole.trainer.IRLLRecTrainer = IRLLRecTrainer
+    recbole.data.utils.FullSortEvalDataLoader = evaluation.FullRanking
+    # what a saved data set or data loader is compared by before it is taken for that of a run
+    dataset_arguments.extend(evaluation.SETTINGS)
     _extend_config()
     _bring_the_import_along()
 
@@ -48,6 +53,7 @@ def _extend_config() -> None:
     def __init__(self, model=None, dataset=None, config_file_list=None, config_dict=None):
         self.config_file_list = config_file_list  # a refusal names the file
         initialise(self, model, dataset, config_file_list, config_dict)
+        evaluation.check(self)
         if self.model in MODELS:
             settings.read_settings(self)
 

@@ -23,6 +23,10 @@ Count = Field(ge=1)
 Share = Field(ge=0, le=1)
 
 
+# With all of them zero no text is needed.
+ALIGNMENT_WEIGHTS = ("profile_weight", "pairwise_weight", "translation_weight", "matching_weight")
+
+
 class Settings(BaseModel):
     """The settings that IRLLRec adds to RecBole's, with their ranges.
 
@@ -54,6 +58,8 @@ class Settings(BaseModel):
     item_intent_table: str | None
     user_text: Literal["mean_of_items"] | None
     min_text_coverage: float = Share
+    mask_valid_in_test: bool
+    valid_users: int | None
     preset: Literal["published"] | None
     resume: bool | str
 

@@ -11,6 +11,7 @@ import torch
 from recbole.trainer import Trainer
 from recbole.utils import dict2str, set_color
 
+from .data.features import ids_fingerprint
 from .errors import IRLLRecError
 from .files import atomic_write
 from .safe_loading import config_to_plain, load_data
@@ -35,6 +36,7 @@ class IRLLRecTrainer(Trainer):
         self._finished = False
         self._next_epoch = 0
         self._terms: dict[str, float] = {}
+        self._ids: str | None = None
         self._restored_loader: torch.Tensor | None = None
         if config["resume"] is True:
             self.saved_model_file = str(Path(self.checkpoint_dir) / f"{self._run_name()}.pth")
@@ -49,6 +51,10 @@ class IRLLRecTrainer(Trainer):
     def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
         """As RecBole's; resumes first where the setting ``resume`` asks for it."""
         self._saved = saved
+        dataset = train_data.dataset
+        self._ids = ids_fingerprint(
+            *(dataset.field2id_token[field] for field in (dataset.uid_field, dataset.iid_field))
+        )
         self._resume_by_setting()
         if self._finished:
             self.logger.info(f"The run {self.saved_model_file} had finished: nothing is left to train.")
@@ -142,6 +148,7 @@ class IRLLRecTrainer(Trainer):
     def _state(self, epoch: int) -> dict:
         return {
             "config": config_to_plain(self.config),
+            "ids": self._ids,
             "epoch": epoch,
             "cur_step": self.cur_step,
             "best_valid_score": float(self.best_valid_score),

@@ -39,7 +39,18 @@ CHAT_FAULTS = (
     "empty_choices",
     "refusal",
 )
-EMBEDDING_FAULTS = ("429", "429_retry_after", "500", "timeout", "drop", "truncated_json", "wrong_size")
+EMBEDDING_FAULTS = (
+    "429",
+    "429_retry_after",
+    "500",
+    "timeout",
+    "drop",
+    "truncated_json",
+    "wrong_size",
+    "wrong_count",
+    "nan",
+    "zeros",
+)
 
 
 @dataclasses.dataclass
@@ -111,6 +122,7 @@ def app(behaviour: Behaviour):
             "path": kind,
             "content": content,
             "prompt": body["messages"][-1]["content"] if kind == "chat/completions" else None,
+            "texts": body.get("input"),
             "begun": time.time(),
             "status": None,
             "fault": None,
@@ -306,6 +318,10 @@ def _embeddings(behaviour: Behaviour, body: dict, fault: str | None) -> dict:
     texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
     dim = body.get("dimensions") or behaviour.dim
     vectors = [embedding(text, dim + (fault == "wrong_size")) for text in texts]
+    if fault == "wrong_count":
+        vectors = vectors[1:]
+    elif fault in ("nan", "zeros"):
+        vectors[0] = [float("nan") if fault == "nan" else 0.0] * dim
     if body.get("encoding_format") == "base64":
         import base64
 

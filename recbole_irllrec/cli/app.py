@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from . import data, intents, recommend
+from . import data, doctor, intents, recommend
 from .errors import debug_wanted, in_one_sentence
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(intents.app, name="intents")
 recommend.add_commands(app)
+doctor.add_commands(app)
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ RecBole would add the rows of a feature file to its id space; what is read here 
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,16 @@ def train_fingerprint(user_tokens: np.ndarray, item_tokens: np.ndarray) -> str:
     lines = pd.Series(users[pairs // width], dtype=object) + "\t"
     lines += pd.Series(items[pairs % width], dtype=object) + "\n"
     return hashlib.sha256(lines.str.cat().encode()).hexdigest()
+
+
+def ids_fingerprint(user_tokens: Sequence[str] | np.ndarray, item_tokens: Sequence[str] | np.ndarray) -> str:
+    """The fingerprint of which token has which internal id: a SHA-256, in hexadecimal.
+
+    Args:
+        user_tokens: [n] the users' tokens in the order of their ids.
+        item_tokens: [n] the items'.
+    """
+    return hashlib.sha256("\n".join([*user_tokens, "", *item_tokens]).encode()).hexdigest()
 
 
 def _sorted_codes(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

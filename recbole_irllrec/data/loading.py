@@ -35,7 +35,10 @@ def load_config(
     """
     above = {} if data_path is None else {"data_path": str(data_path)}
     with _no_arguments():
-        return Config(model, dataset, config_files.split() if config_files else None, {**above, **(settings or {})})
+        config = Config(model, dataset, config_files.split() if config_files else None, {**above, **(settings or {})})
+    if data_path is not None:
+        config["data_path"] = str(data_path / dataset)  # RecBole takes its own ml-100k whatever is said
+    return config
 
 
 def split_datasets(config: Config) -> tuple[IRLLRecDataset, IRLLRecDataset, IRLLRecDataset]:

@@ -244,15 +244,15 @@ class IRLLRec(LightGCN):
 
     def predict(self, interaction) -> Tensor:
         """[B] scores of (user, item) pairs."""
-        user_e, item_e = self._scoring_embeddings()
+        user_e, item_e = self.scoring_embeddings()
         return (user_e[interaction[self.USER_ID]] * item_e[interaction[self.ITEM_ID]]).sum(dim=1)
 
     def full_sort_predict(self, interaction) -> Tensor:
         """[B * n_items] scores of all items for each user."""
-        user_e, item_e = self._scoring_embeddings()
+        user_e, item_e = self.scoring_embeddings()
         return (user_e[interaction[self.USER_ID]] @ item_e.T).view(-1)
 
-    def _scoring_embeddings(self) -> tuple[Tensor, Tensor]:
+    def scoring_embeddings(self) -> tuple[Tensor, Tensor]:
         """[n_users, d] and [n_items, d], computed once an evaluation."""
         if self.restore_user_e is None or self.restore_item_e is None:
             self.restore_user_e, self.restore_item_e = self.forward()

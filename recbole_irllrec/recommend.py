@@ -1,0 +1,252 @@
+"""The best items of each user, in blocks, from scores to files."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor
+from tqdm import tqdm
+
+from .errors import IRLLRecError
+from .explain import Explainer
+from .files import atomic_write
+from .serving import Served
+
+# Scores held at once (users x items): bounds the memory whatever the numbers of users and items.
+_CELLS = {"cpu": 1 << 24, "cuda": 1 << 28}
+_MOST_USERS = 1024  # a block, so that what is made of it stays small where there are few items
+_ROW_GROUP = 1 << 17  # rows written at once
+SCHEMA = pa.schema({"user": pa.string(), "rank": pa.int32(), "item": pa.string(), "score": pa.float32()})
+
+
+class Ranked(NamedTuple):
+    """The best items of some users, as n rows: each user's rows together, from its best item down."""
+
+    user: np.ndarray  # [n] int64, ids
+    rank: np.ndarray  # [n] int32, from 1
+    item: np.ndarray  # [n] int64, ids
+    score: np.ndarray  # [n] float32
+
+
+class Recommendations(NamedTuple):
+    """Rows for people, with tokens in the place of ids."""
+
+    schema: pa.Schema
+    tables: Iterator[pa.Table]  # a block of users each; they are made as they are asked for
+
+
+def recommend(
+    served: Served,
+    users: np.ndarray,
+    k: int,
+    items: np.ndarray | None = None,
+    repeat_held_out: bool = False,
+    explain: bool = False,
+    show_progress: bool = False,
+) -> Recommendations:
+    """The k best items of each user, without those it has seen; fewer where fewer are left.
+
+    Args:
+        served: a trained model.
+        users: [n] ids, in the order of the result.
+        k: at least 1.
+        items: ids of the items that may be recommended; None for all.
+        repeat_held_out: recommend items again that a user has in the data set, but not in its training interactions.
+        explain: add the columns of `explain.Explainer`.
+        show_progress: on standard error.
+
+    Raises:
+        IRLLRecError: a score is no number, or a text table is refused.
+    """
+    candidates = np.arange(1, len(served.item_tokens)) if items is None else items
+    seen = served.train_items if repeat_held_out else served.known_items
+    ranker = Ranker(served.score, k, seen, candidates, served.config["device"])
+    explainer = Explainer(served) if explain else None
+    schema = pa.schema([*SCHEMA, *Explainer.SCHEMA]) if explain else SCHEMA
+    user_tokens, item_tokens = (pa.array(tokens, pa.string()) for tokens in (served.user_tokens, served.item_tokens))
+
+    def tables() -> Iterator[pa.Table]:
+        with tqdm(total=len(users), unit="user", desc="Recommending", disable=not show_progress) as bar:
+            for block in ranker.blocks(users):
+                user, rank, item, score = ranker(block)
+                columns = [user_tokens.take(pa.array(user)), rank, item_tokens.take(pa.array(item)), score]
+                if explainer is not None:
+                    columns += explainer(user, item)
+                yield pa.table(columns, schema)
+                bar.update(len(block))
+
+    return Recommendations(schema, tables())
+
+
+class Ranker:
+    """Finds the best unseen candidates of users, block after block, so that no matrix of all scores is ever made.
+
+    Args:
+        score: gives the scores of all items, [B] int64 users on ``device`` -> [B, n_items], which are overwritten.
+        k: how many are wanted of each user.
+        seen: [n_users, n_items], with an entry where an item is not to be recommended to a user.
+        candidates: ids of the items that may be recommended; without the padding item.
+        device: where scores are.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[Tensor], Tensor],
+        k: int,
+        seen: csr_matrix,
+        candidates: np.ndarray,
+        device: torch.device | str = "cpu",
+    ):
+        self._score, self._seen, self._device = score, seen, torch.device(device)
+        self._k = min(k, len(candidates))
+        left_out = np.ones(seen.shape[1], bool)
+        left_out[candidates] = False
+        self._left_out = torch.as_tensor(left_out.nonzero()[0], device=device)
+
+    def blocks(self, users: np.ndarray) -> list[np.ndarray]:
+        """Cut [n] users into blocks whose scores fit in memory."""
+        cells = _CELLS.get(self._device.type, _CELLS["cpu"])
+        size = min(max(cells // self._seen.shape[1], 1), _MOST_USERS)
+        return np.split(users, range(size, len(users), size))
+
+    def __call__(self, users: np.ndarray) -> Ranked:
+        """Rank the items of a block of users, [B] ids.
+
+        Raises:
+            IRLLRecError: a score is no number.
+        """
+        scores = self._score(torch.as_tensor(users, device=self._device))
+        taken = self._seen[users].tocoo()
+        rows, columns = (torch.as_tensor(ids, dtype=torch.int64, device=self._device) for ids in (taken.row, taken.col))
+        scores[rows, columns] = -torch.inf
+        scores.index_fill_(1, self._left_out, -torch.inf)
+        values, items = (found.cpu().numpy() for found in scores.topk(self._k))
+        if np.isnan(values).any():
+            raise IRLLRecError("The model's scores are no numbers: its training went astray, so train it again.")
+        there = values > -np.inf
+        row, place = there.nonzero()
+        return Ranked(users[row], (place + 1).astype(np.int32), items[there], values[there].astype(np.float32))
+
+
+def ids_of(tokens: np.ndarray, wanted: Sequence[str] | np.ndarray, what: str, skip_unknown: bool) -> np.ndarray:
+    """Look up tokens.
+
+    Args:
+        tokens: [n] the data set's tokens in the order of their ids; 0 is padding.
+        wanted: [m] tokens; a repeated one counts once.
+        what: "user" or "item", for messages.
+        skip_unknown: leave out what the data set does not have.
+
+    Returns:
+        The ids in the order of ``wanted``.
+
+    Raises:
+        IRLLRecError: the data set lacks one of them, or with ``skip_unknown`` all of them.
+    """
+    different = pd.unique(np.asarray(wanted, dtype=object))
+    ids = pd.Index(tokens[1:]).get_indexer(pd.Index(different)) + 1
+    known = ids > 0
+    if not known.all() and not (skip_unknown and known.any()):
+        n, first = int((~known).sum()), different[~known][0]
+        raise IRLLRecError(
+            f"{n} of {len(different)} {what}s {'are' if n > 1 else 'is'} not in the data set, first {first!r}: correct "
+            f"the list{', or give --skip-unknown' if known.any() else ''}."
+        )
+    return ids[known]
+
+
+def read_tokens(path: str | os.PathLike[str], column: str) -> np.ndarray:
+    """Read a list of tokens: one a line, or a column of a ``.csv`` or ``.parquet`` file; empty ones are left out.
+
+    Raises:
+        IRLLRecError: the file cannot be read, lacks the column, or has no tokens.
+        OSError: it is not there.
+    """
+    suffix = Path(path).suffix
+    try:
+        if suffix == ".parquet":
+            tokens = pq.ParquetFile(path).read([column])[column].cast(pa.string()).drop_null().to_numpy()
+        elif suffix == ".csv":
+            tokens = pd.read_csv(path, dtype=str, keep_default_na=False, usecols=[column])[column].to_numpy()
+        else:
+            tokens = np.array(Path(path).read_text(encoding="utf-8-sig").split("\n"), dtype=object)
+            tokens = pd.Series(tokens).str.removesuffix("\r").to_numpy()
+    except KeyError:
+        raise IRLLRecError(f"{path} has no column {column}: name its column of tokens so.") from None
+    except (pa.ArrowException, ValueError) as error:  # pandas' errors, and undecodable bytes
+        raise IRLLRecError(
+            f"{path} cannot be read as a list of tokens ({str(error).splitlines()[0]}): write one a line in UTF-8, or "
+            f"a .csv or .parquet file with a column {column}."
+        ) from None
+    tokens = tokens[tokens != ""]
+    if len(tokens) == 0:
+        raise IRLLRecError(f"{path} has no tokens: write one {column} a line.")
+    return tokens
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+class _JsonLines(AbstractContextManager):
+    def __init__(self, file: BinaryIO, _schema: pa.Schema):
+        self._file = file
+
+    def write_table(self, table: pa.Table) -> None:
+        lines = table.to_pandas().to_json(orient="records", lines=True, force_ascii=False, double_precision=15)
+        self._file.write(lines.encode())
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+
+_WRITERS: dict[str, Callable[[BinaryIO, pa.Schema], Any]] = {
+    ".parquet": pq.ParquetWriter,
+    ".csv": pacsv.CSVWriter,
+    ".jsonl": _JsonLines,
+}
+
+
+def refuse_unknown_suffix(path: str | os.PathLike[str]) -> None:
+    """Raise an `IRLLRecError` unless ``write_tables`` knows the format by the file's name."""
+    if Path(path).suffix not in _WRITERS:
+        raise IRLLRecError(f"The format of {path} is unknown: let its name end in {', '.join(_WRITERS)}.")
+
+
+def write_tables(path: str | os.PathLike[str], found: Recommendations) -> int:
+    """Write recommendations as they are made into one file, in the format that its name ends in.
+
+    A reader sees the file that was there before, until all are written.
+
+    Returns:
+        The number of rows.
+    """
+    refuse_unknown_suffix(path)
+    n_rows = 0
+    with atomic_write(path) as file, _WRITERS[Path(path).suffix](file, found.schema) as writer:
+        for table in _gathered(found.tables):
+            writer.write_table(table)
+            n_rows += len(table)
+    return n_rows
+
+
+def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of at least a row group, the last one apart."""
+    waiting: list[pa.Table] = []
+    n_rows = 0
+    for table in tables:
+        waiting.append(table)
+        n_rows += len(table)
+        if n_rows >= _ROW_GROUP:
+            yield pa.concat_tables(waiting)
+            waiting, n_rows = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting)

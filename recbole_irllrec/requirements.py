@@ -1,0 +1,65 @@
+"""What this package needs beside itself. Imports nothing of it, so that it works where the packages do not."""
+
+from collections.abc import Iterator
+from importlib import metadata
+from typing import NamedTuple
+
+from packaging.requirements import Requirement
+
+PACKAGE = "recbole-irllrec"
+
+
+class Need(NamedTuple):
+    """A package that is needed, and what is there."""
+
+    requirement: Requirement
+    installed: str | None  # its version; None if it is not there
+
+    @property
+    def met(self) -> bool:
+        """Whether a version in range is there."""
+        return self.installed is not None and self.requirement.specifier.contains(self.installed, prereleases=True)
+
+    @property
+    def range(self) -> str:
+        """The requirement as pip takes it, e.g. ``numpy<2,>=1.24``."""
+        extras = f"[{','.join(sorted(self.requirement.extras))}]" if self.requirement.extras else ""
+        return f"{self.requirement.name}{extras}{self.requirement.specifier}"
+
+
+def needs(extra: str = "") -> Iterator[Need]:
+    """What the package as it is installed here needs, or what one of its extras adds.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: it runs from a folder and is not installed.
+    """
+    for line in metadata.requires(PACKAGE) or []:
+        requirement = Requirement(line)
+        always = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        wanted = always if not extra else not always and requirement.marker.evaluate({"extra": extra})  # type: ignore
+        if wanted:
+            yield Need(requirement, _version(requirement.name))
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def complaint() -> str | None:
+    """One sentence about the packages that are missing or out of range; None if all is well or nothing is known."""
+    try:
+        unmet = [need for need in needs() if not need.met]
+    except metadata.PackageNotFoundError:
+        return None
+    if not unmet:
+        return None
+    found = ", ".join(f"{need.requirement.name} is {need.installed or 'missing'}" for need in unmet)
+    return f"The packages do not fit: {found}; {advice(unmet)}."
+
+
+def advice(unmet: list[Need]) -> str:
+    """How to put packages right."""
+    return "pip install " + " ".join(f'"{need.range}"' for need in unmet)

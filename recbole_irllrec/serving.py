@@ -1,0 +1,175 @@
+"""A checkpoint made ready to score: the model, without its texts, and the data set whose ids it speaks."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.utils import ModelType, get_model, init_seed
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from .data.features import ids_fingerprint
+from .data.loading import split_datasets
+from .errors import IRLLRecError
+from .registration import MODELS
+from .safe_loading import load
+from .settings import ALIGNMENT_WEIGHTS
+
+# Models of these kinds score with users' and items' ids alone.
+_SCORES_IDS = (ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.KNOWLEDGE)
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A trained model and what is known about its users and items. Ids are RecBole's: 0 is padding on each side."""
+
+    config: Config
+    model: AbstractRecommender
+    train: Dataset  # the training interactions
+    user_tokens: np.ndarray  # [n_users] str
+    item_tokens: np.ndarray  # [n_items] str
+    train_items: csr_matrix  # [n_users, n_items] float32, 1 at each training interaction
+    known_items: csr_matrix  # the same with all interactions of the data set, the held-out ones included
+
+    @torch.no_grad()
+    def score(self, users: Tensor) -> Tensor:
+        """The scores of all items for each user, [B] int64 -> [B, n_items]; the padding item has one too."""
+        scores = self.model.full_sort_predict(Interaction({self.train.uid_field: users}))
+        return scores.view(len(users), len(self.item_tokens))
+
+
+def serve(
+    path: str | os.PathLike[str],
+    device: str | None = None,
+    data_path: str | os.PathLike[str] | None = None,
+    vectors: bool = False,
+) -> Served:
+    """Load a checkpoint and its data set for scoring. No text is read.
+
+    Args:
+        path: what ``run_recbole`` saved, of IRLLRec or of another model that scores all items for a user's id.
+        device: where to score, as torch names it; None for where the model was trained if this machine has that.
+        data_path: the folder that holds the data set's folder; None for where it was in training.
+        vectors: whether scores are to be products of vectors that the model gives away.
+
+    Returns:
+        The model in evaluation mode, and its data set split as in training.
+
+    Raises:
+        IRLLRecError: the file is no checkpoint, or of a model that cannot be served; or the data set is not there or
+            is not the one that the model was trained on.
+    """
+    checkpoint = read_checkpoint(path, device)
+    config = checkpoint["config"]
+    if vectors and config["model"] not in MODELS:
+        raise IRLLRecError(
+            f"{path} is a checkpoint of {config['model']}, whose scores are not known to be products of vectors: give "
+            f"one of {' or '.join(MODELS)}."
+        )
+    model_class = get_model(config["model"])
+    general = AbstractRecommender.full_sort_predict
+    if model_class.type not in _SCORES_IDS or model_class.full_sort_predict is general:
+        raise IRLLRecError(
+            f"{path} is a checkpoint of {config['model']}, which cannot score all items for a user's id: use a general "
+            f"recommender such as IRLLRec or LightGCN."
+        )
+    _prepare(config, path, data_path)
+    init_seed(config["seed"], config["reproducibility"])  # the split is drawn with it
+    parts = split_datasets(config)
+    train = parts[0]
+    user_tokens, item_tokens = (
+        train.field2id_token[field].astype(object) for field in (train.uid_field, train.iid_field)
+    )
+    _refuse_other_ids(path, checkpoint, train, ids_fingerprint(user_tokens, item_tokens))
+    model = model_class(config, train).to(config["device"]).eval()
+    _fill(model, checkpoint, path, train)
+    return Served(config, model, train, user_tokens, item_tokens, _pairs(parts[:1]), _pairs(parts))
+
+
+def read_checkpoint(path: str | os.PathLike[str], device: str | None = None) -> dict[str, Any]:
+    """A checkpoint's content, its settings (a ``Config``) with the device that was asked for.
+
+    Raises:
+        IRLLRecError: the file is not there or is no checkpoint, or this machine lacks the device.
+    """
+    wanted = None if device is None else _device(device)
+    checkpoint = load(path, map_location=wanted)
+    if type(checkpoint) is not dict or not {"config", "state_dict"} <= checkpoint.keys():
+        raise IRLLRecError(f"{path} is no checkpoint of a model: give a file that run_recbole saved, saved/NAME.pth.")
+    if "random" in checkpoint:
+        best = str(path).replace(".resume.pth", ".pth")
+        raise IRLLRecError(f"{path} is the state of a run to resume, not its best epoch: give {best}.")
+    if wanted is not None:
+        checkpoint["config"]["device"] = wanted
+    return checkpoint
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise IRLLRecError(f"The device {name} cannot be used here ({reason}): use cpu.") from None
+    return device
+
+
+def _prepare(config: Config, path: str | os.PathLike[str], data_path: str | os.PathLike[str] | None) -> None:
+    """Adapt the settings of training to serving."""
+    if data_path is not None:
+        config["data_path"] = str(Path(data_path) / config["dataset"])
+    if not Path(config["data_path"]).is_dir():  # RecBole would download it
+        raise IRLLRecError(
+            f"The data set {config['dataset']} of {path} is not in {config['data_path']}: name the folder "
+            f"that holds its folder (--data-path)."
+        )
+    config["checkpoint_dir"] = str(Path(path).parent)  # where the cached texts of training are
+    config["save_dataset"] = config["save_dataloaders"] = False
+    if config["model"] in MODELS:
+        for weight in ALIGNMENT_WEIGHTS:
+            config[weight] = 0
+
+
+def _refuse_other_ids(path: str | os.PathLike[str], checkpoint: dict[str, Any], train: Dataset, ids: str) -> None:
+    """Refuse a data set whose tokens have other ids than in training, where the checkpoint says so."""
+    if checkpoint.get("ids") not in (None, ids):
+        raise _changed(path, train, "its users or items have other ids")
+
+
+def _fill(model: AbstractRecommender, checkpoint: dict[str, Any], path: str | os.PathLike[str], train: Dataset) -> None:
+    """Give the model its weights; those of a text side that was not built are left."""
+    state = checkpoint["state_dict"]
+    try:
+        if checkpoint["config"]["model"] in MODELS:
+            state = {name: state[name] for name in model.state_dict()}
+        model.load_state_dict(state)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise _changed(path, train, " ".join(str(error).split())) from None
+    model.load_other_parameter(checkpoint.get("other_parameter"))
+
+
+def _changed(path: str | os.PathLike[str], train: Dataset, reason: str) -> IRLLRecError:
+    return IRLLRecError(
+        f"{path} does not fit the data set in {train.dataset_path} ({train.user_num - 1} users, {train.item_num - 1} "
+        f"items), which has changed since training: {reason.rstrip('.')}; train again, or restore that data set."
+    )
+
+
+def _pairs(parts) -> csr_matrix:
+    """The interactions of data sets that share their ids: [n_users, n_items], 1 where there is any."""
+    first = parts[0]
+    users, items = (
+        np.concatenate([np.asarray(part.inter_feat[field]) for part in parts])
+        for field in (first.uid_field, first.iid_field)
+    )
+    matrix = csr_matrix((np.ones(len(users), np.float32), (users, items)), (first.user_num, first.item_num))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1
+    return matrix
