@@ -30,7 +30,7 @@ from .generation.schema import intent_text, profile_text
 from .generation.store import Store, open_store, open_to_write
 
 TYPICAL_ANSWER_TOKENS = 350  # until a store shows what they are
-_TYPICAL_PROFILE = "(what the model will have written about it, as long as it usually is: " + "... " * 30 + ")"
+_TYPICAL_PROFILE = "(what the model will have written about it, in some sentences) " * 3
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,6 @@ class Limits:
     """How fast, and how far."""
 
     concurrency: int = 16
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    timeout: float = 300.0
     max_cost: float | None = None
     max_requests: int | None = None
     batch_size: int = 20_000
