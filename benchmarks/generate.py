@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import openai_server
 
 MODEL, CONCURRENCY, LATENCY, ROUNDS, REQUESTS = "a-model", 64, 0.05, 6, 1500
+WRITE = Prompts("films", MODEL, TokenCounter(MODEL), 128_000, 1000)
 
 
 def users(begin: int, end: int) -> Iterator[UserInput]:
@@ -46,7 +47,7 @@ def users(begin: int, end: int) -> Iterator[UserInput]:
 
 def prompts(begin: int, end: int) -> Iterator[Prompt]:
     """Their prompts, each written when its turn comes."""
-    return map(Prompts("films", MODEL, TokenCounter(MODEL), 128_000, 1000).for_user, users(begin, end))
+    return map(WRITE.for_user, users(begin, end))
 
 
 async def generate(url: str, store, asked: Iterator[Prompt], n: int) -> None:
@@ -79,7 +80,8 @@ def timed(coroutine) -> float:
 def speed(store, url: str) -> None:
     chat = Chat(Endpoint(url), MODEL, Budget(None, None, None), answer_tokens=1000, temperature=0.0, tries=3)
     seconds: dict[str, list[float]] = {"generate": [], "bare": []}
-    gc.freeze()  # as `generate` does
+    gc.freeze()  # both as `generate` does
+    gc.set_threshold(50_000)
     for turn in range(ROUNDS):
         begin, end = turn * REQUESTS, (turn + 1) * REQUESTS
         bodies = [chat.body(prompt) for prompt in prompts(begin, end)]

@@ -30,7 +30,7 @@ from .generation.schema import intent_text, profile_text
 from .generation.store import Store, open_store, open_to_write
 
 TYPICAL_ANSWER_TOKENS = 350  # until a store shows what they are
-_TYPICAL_PROFILE = "(what the model will have written about it, as long as it usually is: " + "... " * 30 + ")"
+_TYPICAL_PROFILE = "(what the model will have written about it, in some sentences) " * 3
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,6 @@ class Limits:
     """How fast, and how far."""
 
     concurrency: int = 16
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    timeout: float = 300.0
     max_cost: float | None = None
     max_requests: int | None = None
     batch_size: int = 20_000
@@ -139,7 +136,9 @@ def generate(config, options: Options, endpoint_of: Callable[[], Endpoint], limi
     with open_to_write(path, dataset=config["dataset"], replace=options.replace, **made_with) as store:
         if not plan.known.item_reviews.empty:
             store.note("items_know", "interactions")
+        collected = gc.get_threshold()
         gc.freeze()  # RecBole's data is here to stay; looking it through again and again takes longer than a request
+        gc.set_threshold(50_000, *collected[1:])
         try:
             asyncio.run(_run(plan, options, endpoint, limits, budget, store))
         except LimitReached as error:
@@ -148,6 +147,7 @@ def generate(config, options: Options, endpoint_of: Callable[[], Endpoint], limi
             ) from None
         finally:
             gc.unfreeze()
+            gc.set_threshold(*collected)
             summary.counts = store.counts()
             summary.requests, summary.cost = budget.requests, budget.cost
             summary.prompt_tokens, summary.answer_tokens = budget.prompt_tokens, budget.answer_tokens

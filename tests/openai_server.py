@@ -301,7 +301,9 @@ def written(messages: list[dict]) -> dict:
     prompt = next(message["content"] for message in messages if message["role"] == "user")
     tokens = re.findall(r"^- \[([^\]\n]+)\]", prompt, re.MULTILINE)
     lines = re.findall(r"^- (.+)$", prompt, re.MULTILINE) or re.findall(r"^.*: .*$", prompt, re.MULTILINE) or [prompt]
-    values = re.sub(r"[\w ]+:", " ", " ".join(lines))  # without the names of fields
+    values = " ".join(
+        part.rpartition(":")[2] for part in re.split(r"[;|\]\n]", "\n".join(lines))
+    )  # without field names
     counts = collections.Counter(re.findall(r"[a-z]{4,}", values.lower()))
     words = [word for word, _ in counts.most_common(12)] or ["nothing"]
     return {

@@ -278,7 +278,7 @@ def test_a_dry_run_sends_and_writes_nothing_and_needs_no_key(tmp_path, run, serv
 
 def test_requests_keep_to_the_pace(tmp_path, run, server):
     write_dataset(tmp_path)
-    run("--rpm", "300")
+    run("--requests-per-minute", "300")
     begun = np.sort([entry["begun"] for entry in server.asked()])
     assert len(begun) == 11 and begun[-1] - begun[0] >= 10 * 0.2 - 0.1
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import openai.types
-from openai.types.chat import ChatCompletion
 from tqdm import tqdm
 
 from recbole_irllrec.errors import IRLLRecError
@@ -20,7 +19,7 @@ from recbole_irllrec.files import atomic_write
 from recbole_irllrec.text.endpoint import Endpoint
 
 from .budget import Budget, LimitReached
-from .chat import Chat, no_valid_answer
+from .chat import Chat, completion_in, no_valid_answer
 from .prompts import Prompt
 from .run import Run
 from .schema import Answer, InvalidAnswer
@@ -222,7 +221,7 @@ class BatchRun:
         if response.get("status_code") != 200:
             said = line.get("error") or body.get("error") or {}
             return None, f"{response.get('status_code')} ({said.get('message')})", None, (0, 0)
-        completion = ChatCompletion.construct(**body)
+        completion = completion_in(body)
         now = (completion.usage.prompt_tokens, completion.usage.completion_tokens) if completion.usage else (0, 0)
         try:
             return self._chat.read(completion), None, None, now

@@ -82,6 +82,11 @@ class Budget:
         self._changed = asyncio.Event()
 
     @property
+    def limits_cost(self) -> bool:
+        """Whether there is a limit on the cost."""
+        return self._max_cost is not None
+
+    @property
     def cost(self) -> float | None:
         """What the answers cost; None where no price is known."""
         return None if self.price is None else self.price.of(self.prompt_tokens, self.answer_tokens)

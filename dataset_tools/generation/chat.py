@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from openai.types.chat import ChatCompletion
+from pydantic import BaseModel, ValidationError
 
 from recbole_irllrec.text.endpoint import Endpoint, NoAnswer, RequestRefused
 
@@ -13,6 +13,28 @@ from .schema import INSTRUCTION, RESPONSE_FORMAT, Answer, InvalidAnswer, read_an
 from .store import Result
 
 _SHOWN_REASON = 300  # characters of what was wrong that the model is told
+
+
+class _Message(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Completion(BaseModel):
+    """What is read of a server's answer. The openai client's own class takes longer to fill than the answer to send."""
+
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
 
 
 class Chat:
@@ -90,13 +112,13 @@ class Chat:
             body["temperature"] = self._temperature
         return body
 
-    def read(self, completion: ChatCompletion) -> Answer:
+    def read(self, completion: Completion) -> Answer:
         """The answer in what the server sent.
 
         Raises:
             InvalidAnswer: there is none.
         """
-        if not completion.choices or not completion.choices[0].message:
+        if not completion.choices:
             raise InvalidAnswer("it was empty")
         choice = completion.choices[0]
         if choice.message.refusal:
@@ -105,15 +127,17 @@ class Chat:
             raise InvalidAnswer(f"it was cut off at {self.answer_tokens} tokens (--answer-tokens), be briefer")
         return read_answer(choice.message.content or "")
 
-    async def _send(self, prompt: Prompt, reason: str | None) -> ChatCompletion:
+    async def _send(self, prompt: Prompt, reason: str | None) -> Completion:
+        counted = self._budget.limits_cost or self._endpoint.limits_tokens
+        reserved = (prompt.tokens, self.answer_tokens) if counted else (0, 0)
         while True:
-            reserved = (prompt.tokens, self.answer_tokens)
             await self._budget.reserve(*reserved)
             used = (0, 0)
             try:
-                completion = await self._endpoint.call(lambda: self._post(self.body(prompt, reason)), sum(reserved))
-                used = usage(prompt, completion)
+                sent = await self._endpoint.call(lambda: self._post(self.body(prompt, reason)), sum(reserved))
                 self.answered = True
+                completion = completion_in(sent)
+                used = usage(prompt, completion)
                 return completion
             except RequestRefused as error:
                 if self.answered or not self._do_without(str(error)):
@@ -121,10 +145,10 @@ class Chat:
             finally:
                 self._budget.settle(*reserved, used)
 
-    async def _post(self, body: dict[str, Any]) -> ChatCompletion:
+    async def _post(self, body: dict[str, Any]) -> object:
         self._budget.count_request()
         # Not `chat.completions.create`: it walks through the whole body first, which takes longer than sending it.
-        return await self._endpoint.client.post("/chat/completions", body=body, cast_to=ChatCompletion)
+        return await self._endpoint.client.post("/chat/completions", body=body, cast_to=object)
 
     def _do_without(self, refusal: str) -> bool:
         """Leave out what the server may not understand; whether there was anything left to leave out."""
@@ -140,11 +164,19 @@ class Chat:
         return True
 
 
-def usage(prompt: Prompt, completion: ChatCompletion) -> tuple[int, int]:
+def completion_in(sent: object) -> Completion:
+    """What a server sent; without choices if it is of another form."""
+    try:
+        return Completion.model_validate(sent)
+    except ValidationError:
+        return Completion()
+
+
+def usage(prompt: Prompt, completion: Completion) -> tuple[int, int]:
     """Tokens of prompt and answer, as the server counts them; as far as known here where it does not."""
     if completion.usage is None:
         return prompt.tokens, 0
-    return completion.usage.prompt_tokens or 0, completion.usage.completion_tokens or 0
+    return completion.usage.prompt_tokens, completion.usage.completion_tokens
 
 
 def no_valid_answer(tries: int, reason: str | None) -> str:

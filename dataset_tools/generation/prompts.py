@@ -6,11 +6,12 @@ user messages are filled in; nothing in a file is ever evaluated.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import NamedTuple
 
 import numpy as np
 import yaml
@@ -31,15 +32,21 @@ _LINE = _GLUE + 4 * _SHORTEST  # tokens that a line needs at least
 _OVERHEAD = 350
 
 
-class Prompt(NamedTuple):
+@dataclass(frozen=True)
+class Prompt:
     """A prompt about one user or item, as it is sent."""
 
     side: str  # "item" or "user"
     token: str  # RecBole's external id
     system: str
     user: str
-    tokens: int  # of both, as far as can be counted here
     key: str  # a hash of the model and both messages: what an answer is stored under
+    count: Callable[[], int]
+
+    @cached_property
+    def tokens(self) -> int:
+        """How long both messages are, as far as can be counted here."""
+        return self.count()
 
 
 class _Pair(BaseModel):
@@ -116,7 +123,7 @@ class Prompts:
         pair: _Pair = getattr(self._file, side)
         user = Template(pair.user).substitute(values)
         key = hashlib.sha256(json.dumps([self._model, pair.system, user]).encode()).hexdigest()
-        return Prompt(side, token, pair.system, user, self._fixed[side] + self._counter.count(user), key)
+        return Prompt(side, token, pair.system, user, key, lambda: self._fixed[side] + self._counter.count(user))
 
     def _fit(self, side: str, reviews: Sequence[str], others: Sequence[str]) -> tuple[list[str], list[str]]:
         """Cut texts until they have room: the longest reviews first, and other texts where that is not enough."""

@@ -265,6 +265,7 @@ def _connection(path: Path) -> Iterator[sqlite3.Connection]:
             # Commits reach the file system at once and the disk a little later: a process may die, not the machine.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA wal_autocheckpoint = 10000")  # pages; each time, answers wait for the disk
             connection.executescript(_TABLES)
             found = connection.execute("SELECT value FROM about WHERE name = 'format'").fetchone()
             if found is None:

@@ -85,8 +85,10 @@ def generate(
         _option("Go on with a store of another model, prompts or training interactions.", _WHAT, "--replace"),
     ] = False,
     concurrency: Annotated[int, _option("Requests under way at the same time.", _PACE, min=1)] = 16,
-    rpm: Annotated[float | None, _option("The most requests a minute.", _PACE, min=0.001, show_default=False)] = None,
-    tpm: Annotated[
+    requests_per_minute: Annotated[
+        float | None, _option("The most requests a minute.", _PACE, min=0.01, show_default=False)
+    ] = None,
+    tokens_per_minute: Annotated[
         float | None,
         _option("The most tokens a minute, of prompts and of the longest answers.", _PACE, min=1, show_default=False),
     ] = None,
@@ -140,7 +142,12 @@ def generate(
         )
 
         def endpoint() -> Endpoint:
-            return Endpoint(base_url, requests_per_minute=rpm, tokens_per_minute=tpm, timeout=timeout)
+            return Endpoint(
+                base_url,
+                requests_per_minute=requests_per_minute,
+                tokens_per_minute=tokens_per_minute,
+                timeout=timeout,
+            )
 
         try:
             run(config, options, endpoint, limits, summary)

@@ -83,6 +83,11 @@ class Endpoint:
         for library in ("httpx", "httpx2", "openai"):  # a line for each request
             logging.getLogger(library).setLevel(logging.WARNING)
 
+    @property
+    def limits_tokens(self) -> bool:
+        """Whether the pace depends on the tokens that `call` is told."""
+        return self._pace.limits_tokens
+
     async def close(self) -> None:
         """Close the connections."""
         await self.client.close()
@@ -189,6 +194,7 @@ class _Pace:
     def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None):
         self._seconds_a_request = 60 / requests_per_minute if requests_per_minute else 0.0
         self._seconds_a_token = 60 / tokens_per_minute if tokens_per_minute else 0.0
+        self.limits_tokens = bool(tokens_per_minute)
         self._free = 0.0  # when the next request may begin
 
     def seconds_until_turn(self, tokens: int) -> float:
