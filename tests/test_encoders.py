@@ -234,7 +234,7 @@ def test_batches_have_their_number_and_their_tokens(caplog):
 
 def test_texts_that_are_equal_once_they_are_cut_are_asked_for_once():
     with serve() as server:
-        found = encode(server, ["one two three four", "one two three five", "six"], max_length=6, dimensions=3)
+        found = encode(server, ["one two three four", "one two three five", "six"], max_length=4, dimensions=3)
         (entry,) = server.account()
     assert len(entry["texts"]) == 2
     np.testing.assert_array_equal(found[0], found[1])
