@@ -89,9 +89,8 @@ def import_(
     from recbole_irllrec.dataset_tools.tables import refuse_absent, write_tables
 
     from ..data.intents import IntentTable
-    from ..data.loading import load_config
 
-    config = load_config(dataset, data_path, config_files)
+    config = _config(dataset, data_path, config_files)
     refuse_absent(config)
     given = read_embeddings(embeddings, ids, vectors, texts, separator)
     table = IntentTable.from_arrays(
@@ -198,8 +197,6 @@ def embed(
     from recbole_irllrec.dataset_tools import embed as pipeline
     from recbole_irllrec.dataset_tools.tables import refuse_absent
 
-    from ..data.loading import load_config
-
     given = {
         "encoder_model": encoder_model,
         "encoder_name": encoder_name,
@@ -217,7 +214,7 @@ def embed(
     }
     options = {name: value for name, value in given.items() if value is not None}
     pipeline.check_options(encoder, options)
-    config = load_config(dataset, data_path, config_files)
+    config = _config(dataset, data_path, config_files)
     refuse_absent(config)
     found = pipeline.find_texts(
         config, texts, _each(side, ("user", "item")), _each(kind, ("profile", "intent")), source
@@ -244,10 +241,8 @@ def show(
 
     from recbole_irllrec.dataset_tools.show import look_up
 
-    from ..data.loading import load_config
-
     console = Console()
-    found = look_up(load_config(dataset, data_path, config_files), token, side)
+    found = look_up(_config(dataset, data_path, config_files), token, side)
     for row in found.rows:
         made = row.metadata
         facts = [f"encoder {made.encoder}", f"made from {made.source or 'unknown'}"]
@@ -272,15 +267,22 @@ def check(
     """Verify the text tables against the data set and its split; exit status 1 if training would refuse them."""
     from recbole_irllrec.dataset_tools.check import check as examine
 
-    from ..data.loading import load_config
-
-    report = examine(load_config(dataset, data_path, config_files))
+    report = examine(_config(dataset, data_path, config_files))
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
         _print_report(report)
     if report.refusals:
         raise typer.Exit(1)
+
+
+def _config(dataset: str, data_path: Path | None, config_files: str | None):
+    """The settings of a run on the data set; without files those in its own folder, where there are any."""
+    from recbole_irllrec.dataset_tools.split import own_settings
+
+    from ..data.loading import load_config
+
+    return load_config(dataset, data_path, config_files, {} if config_files else own_settings(dataset, data_path))
 
 
 def _each(given: str, every: tuple[str, ...]) -> list[str]:
