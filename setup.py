@@ -22,13 +22,15 @@ setup(
         # They stand at the top of the repository and are installed below the package.
         "recbole_irllrec.properties",
         "recbole_irllrec.dataset_tools",
+        "recbole_irllrec.dataset_tools.generation",
     ],
     package_dir={
         "recbole_irllrec": "recbole_irllrec",
         "recbole_irllrec.properties": "properties",
         "recbole_irllrec.dataset_tools": "dataset_tools",
+        "recbole_irllrec.dataset_tools.generation": "dataset_tools/generation",
     },
-    package_data={"recbole_irllrec.properties": ["*/*.yaml"], "recbole_irllrec": ["py.typed"]},
+    package_data={"recbole_irllrec.properties": ["*.yaml", "*/*.yaml"], "recbole_irllrec": ["py.typed"]},
     install_requires=[
         "recbole==1.2.1",  # registration and compat.py rest on this release's look-up places
         "torch>=2.4",
@@ -45,10 +47,12 @@ setup(
         "pydantic>=2.5",  # checks the settings
         "openai>=1.40",  # any OpenAI-compatible endpoint, for texts and embeddings
         "tiktoken>=0.7",
-        "typer>=0.12",  # the irllrec command
+        "regex>=2023.1",  # where a character ends; tiktoken needs it, too
+        "typer>=0.19",  # the irllrec command; choices as Literal
         "rich>=13",  # its tables
         "tqdm>=4.65",  # progress bars, as RecBole's
         "tenacity>=8.2",  # retries of requests
+        "filelock>=3.12",  # one process writes to a store of answers
     ],
     extras_require={
         "ncl": ["faiss-cpu>=1.7.4"],  # RecBole's NCL clusters with faiss

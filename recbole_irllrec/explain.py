@@ -8,8 +8,7 @@ import pandas as pd
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
-from .data.intents import IntentTable
-from .data.text import SideTables, tables
+from .data.text import SideTables, Table, tables
 from .errors import IRLLRecError
 from .serving import Served
 
@@ -105,7 +104,7 @@ class _Kind:
         return self._items.text[item], np.where(because_of > 0, self._items.text[because_of], own)
 
 
-def _texts(table: IntentTable, tokens: np.ndarray) -> _Texts:
+def _texts(table: Table, tokens: np.ndarray) -> _Texts:
     rows = table.rows_for(tokens)
     squares = np.einsum("nd,nd->n", rows.embeddings, rows.embeddings, dtype=np.float32)
     length = np.where(rows.present, np.sqrt(squares), np.nan)

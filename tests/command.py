@@ -1,5 +1,7 @@
 """The irllrec command, as the tests run it."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -20,12 +22,30 @@ def irllrec(*arguments) -> int:
             return stop.code
 
 
+def run(*arguments, status=0) -> subprocess.CompletedProcess:
+    """Run the command in this process; it must end with this exit status. Returns it with what it printed."""
+    out, error = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        ended = irllrec(*arguments)
+    assert (ended or 0) == status, error.getvalue()[-2000:]
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), error.getvalue())
+
+
+def start(*arguments, **options) -> subprocess.Popen:
+    """Start the command in a process of its own; options are those of `subprocess.Popen`."""
+    command = [sys.executable, "-m", "recbole_irllrec.cli.app", *arguments]
+    return subprocess.Popen(command, text=True, env=_environment(), **options)
+
+
 def irllrec_after(preparation: str, *arguments) -> subprocess.CompletedProcess:
     """Run the command in a process of its own that first executes a line of Python."""
     code = f"{preparation}\nimport sys\nfrom recbole_irllrec.cli.app import main\nsys.exit(main())"
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    root = str(Path(__file__).parent.parent)
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": root})
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=_environment())
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
 
 
 def refusal(capsys, *arguments) -> str:

@@ -81,7 +81,7 @@ def test_the_file_is_the_documented_one(tmp_path):
     )
     read = pq.read_table(tmp_path / "t.parquet")
     assert read.schema.names == ["token", "text", "embedding"]
-    assert read.schema.field("embedding").type == pa.list_(pa.float32(), 4)
+    assert read.schema.field("embedding").type == pa.list_(pa.field("element", pa.float32(), nullable=False), 4)
     stored = json.loads(read.schema.metadata[b"recbole_irllrec"])
     assert stored.pop("created_with").startswith("recbole-irllrec ")
     assert stored == {

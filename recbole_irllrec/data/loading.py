@@ -8,6 +8,7 @@ from typing import Any
 
 from recbole.config import Config
 from recbole.data import create_dataset
+from recbole.utils import init_seed
 
 from .dataset import IRLLRecDataset
 
@@ -34,11 +35,15 @@ def load_config(
     """
     above = {} if data_path is None else {"data_path": str(data_path)}
     with _no_arguments():
-        return Config(model, dataset, config_files.split() if config_files else None, {**above, **(settings or {})})
+        config = Config(model, dataset, config_files.split() if config_files else None, {**above, **(settings or {})})
+    if data_path is not None:
+        config["data_path"] = str(data_path / dataset)  # RecBole takes its own ml-100k whatever is said
+    return config
 
 
 def split_datasets(config: Config) -> tuple[IRLLRecDataset, IRLLRecDataset, IRLLRecDataset]:
-    """The training, validation and test data sets; they share their ids."""
+    """The training, validation and test data sets, the same as of a run with these settings; they share their ids."""
+    init_seed(config["seed"], config["reproducibility"])  # RecBole draws the split with it
     return tuple(create_dataset(config).build())  # type: ignore[return-value]
 
 

@@ -7,19 +7,19 @@ import logging
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import pandas as pd
 from scipy.sparse import csr_matrix
 
 from ..errors import IRLLRecError
 from ..text.default import default_tables
-from .features import train_fingerprint
-from .intents import IntentTable, Rows
+from .intents import IntentTable, open_table
+from .table_file import Rows, TableFile
+from .training import SIDES, TrainingTokens
 
+Table: TypeAlias = TableFile | IntentTable
 KINDS = ("profile", "intent")
-SIDES = ("user", "item")
 _WEIGHTS = {"profile": "profile_weight", "intent": "pairwise_weight, translation_weight and matching_weight"}
 
 
@@ -33,8 +33,8 @@ class NodeText(NamedTuple):
 class SideTables(NamedTuple):
     """The tables of one kind of text."""
 
-    user: IntentTable | None
-    item: IntentTable | None
+    user: Table | None
+    item: Table | None
 
 
 class _Preloaded(NamedTuple):
@@ -104,11 +104,16 @@ def tables(config, dataset) -> dict[str, SideTables]:
 
 def _open(config, dataset) -> tuple[dict[str, _Sources], "_Reader"]:
     """The sources of both kinds, and what reads them."""
-    sources = {kind: _Sources(*(_locate(config, dataset, side, kind) for side in SIDES)) for kind in KINDS}
+    sources = {kind: _Sources(*(locate(config, dataset, side, kind) for side in SIDES)) for kind in KINDS}
     return sources, _Reader(config, dataset, use_default=not any(any(found) for found in sources.values()))
 
 
-def _locate(config, dataset, side: str, kind: str) -> Path | _Preloaded | None:
+def table_path(config, side: str, kind: str) -> Path:
+    """Where a table is found without any setting."""
+    return Path(config["data_path"]) / f"{config['dataset']}.{side}_{kind}.parquet"
+
+
+def locate(config, dataset, side: str, kind: str) -> Path | _Preloaded | None:
     """The named table, else RecBole's `preload_weight`, else the file of the default name, else None."""
     setting = f"{side}_{kind}_table"
     folder = Path(config["data_path"])
@@ -129,7 +134,7 @@ def _locate(config, dataset, side: str, kind: str) -> Path | _Preloaded | None:
         )
     if fields:
         return _Preloaded(fields[0])
-    found = folder / f"{config['dataset']}.{side}_{kind}.parquet"
+    found = table_path(config, side, kind)
     return found if found.is_file() else None
 
 
@@ -141,15 +146,8 @@ class _Reader:
         self._dataset = dataset
         self._use_default = use_default
         self._log = logging.getLogger()
-        self._tables: dict[tuple[str, Path | _Preloaded], IntentTable] = {}
-        fields = (dataset.uid_field, dataset.iid_field)
-        # Row 0 is RecBole's padding.
-        self._tokens = {
-            side: dataset.field2id_token[f][1:].astype(object) for side, f in zip(SIDES, fields, strict=True)
-        }
-        self._train = {
-            side: np.asarray(dataset.inter_feat[f], np.int64) - 1 for side, f in zip(SIDES, fields, strict=True)
-        }
+        self._tables: dict[tuple[str, Path | _Preloaded], Table] = {}
+        self._train = TrainingTokens(dataset)
 
     def node_text(self, kind: str, sources: _Sources) -> NodeText:
         """The texts of one kind."""
@@ -185,21 +183,13 @@ class _Reader:
         return self._config["user_text"] == "mean_of_items"
 
     @cached_property
-    def _train_tokens(self) -> dict[str, np.ndarray]:
-        return {side: self._tokens[side][self._train[side]] for side in SIDES}
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        return train_fingerprint(self._train_tokens["user"], self._train_tokens["item"])
-
-    @cached_property
     def _default(self):
         return default_tables(
             self._config,
-            self._tokens["user"],
-            self._tokens["item"],
-            pd.DataFrame(self._train_tokens),
-            self._fingerprint,
+            self._train.tokens["user"],
+            self._train.tokens["item"],
+            self._train.pairs,
+            self._train.fingerprint,
         )
 
     def _refuse_gaps(self, kind: str, sources: _Sources) -> None:
@@ -220,7 +210,7 @@ class _Reader:
                 f"`user_text: mean_of_items`, which gives each user the mean embedding of its training items."
             )
 
-    def _read(self, side: str, source: Path | _Preloaded) -> IntentTable:
+    def _read(self, side: str, source: Path | _Preloaded) -> Table:
         """Read a table and refuse it if other interactions went into it."""
         key = (side, source)
         if key not in self._tables:
@@ -229,8 +219,8 @@ class _Reader:
             self._tables[key] = table
         return self._tables[key]
 
-    def _read_file(self, path: Path) -> IntentTable:
-        return IntentTable.read(
+    def _read_file(self, path: Path) -> Table:
+        return open_table(
             path, self._config["field_separator"], self._config["seq_separator"], self._config["encoding"]
         )
 
@@ -241,15 +231,17 @@ class _Reader:
                 f"{source} holds one number for each token, where embeddings are of type float_seq: change the type in "
                 f"the file's first line, or name tables in {side}_profile_table and {side}_intent_table."
             )
-        return IntentTable.from_arrays(self._tokens[side], matrix[1:], encoder=None, source=None, origin=str(source))
+        return IntentTable.from_arrays(
+            self._train.tokens[side], matrix[1:], encoder=None, source=None, origin=str(source)
+        )
 
-    def _check_leakage(self, table: IntentTable) -> None:
+    def _check_leakage(self, table: Table) -> None:
         made = table.metadata
-        if made.train_fingerprint is not None and made.train_fingerprint != self._fingerprint:
+        if made.train_fingerprint is not None and made.train_fingerprint != self._train.fingerprint:
             raise IRLLRecError(
                 f"{table.origin}, train_fingerprint, says that it was made with other training interactions "
-                f"({made.train_fingerprint[:12]}) than those of this run ({self._fingerprint[:12]}), so it may know "
-                f"what is to be predicted: make it again from this split, or use the split that it was made with."
+                f"({made.train_fingerprint[:12]}) than those of this run ({self._train.fingerprint[:12]}), so it may "
+                f"know what is to be predicted: make it again from this split, or use the split that it was made with."
             )
         if made.train_fingerprint is None and made.source != "features":
             how = "was made with interactions" if made.source else "does not say what it was made from"
@@ -258,8 +250,8 @@ class _Reader:
                 f"interactions alone cannot be checked."
             )
 
-    def _rows(self, kind: str, side: str, table: IntentTable) -> Rows:
-        rows = table.rows_for(self._tokens[side])
+    def _rows(self, kind: str, side: str, table: Table) -> Rows:
+        rows = table.rows_for(self._train.tokens[side])
         made = table.metadata
         what = f"{table.origin} (encoder {made.encoder or 'unknown'}, {made.dim} wide, {rows.unknown} other tokens)"
         self._check_coverage(kind, side, rows, what)
@@ -281,8 +273,8 @@ class _Reader:
 
     def _mean_of_items(self, items: Rows) -> Rows:
         """Each user's mean embedding over those of its training items that have one."""
-        pairs = (self._train["user"], self._train["item"])
-        shape = (len(self._tokens["user"]), len(self._tokens["item"]))
+        pairs = (self._train.ids["user"], self._train.ids["item"])
+        shape = (len(self._train.tokens["user"]), len(self._train.tokens["item"]))
         read = csr_matrix((np.ones(len(pairs[0]), np.float32), pairs), shape)
         read.data[:] = 1  # a repeated interaction counts once
         counts = read @ items.present.astype(np.float32)
@@ -290,7 +282,7 @@ class _Reader:
         return Rows(sums / np.maximum(counts, 1)[:, None], counts > 0, 0)
 
 
-def _refuse_two_encoders(users: IntentTable, items: IntentTable) -> None:
+def _refuse_two_encoders(users: Table, items: Table) -> None:
     first, second = users.metadata, items.metadata
     known = first.encoder is not None and second.encoder is not None
     if first.dim != second.dim or (known and first.encoder != second.encoder):

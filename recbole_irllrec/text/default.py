@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from ..data.features import read_features
 from ..data.intents import IntentTable
 from ..errors import IRLLRecError
-from .encoders import TfidfSvdEncoder
+from .encoders import TfidfSvdEncoder, embed_texts
 from .profiles import item_texts, user_texts
 
 RECIPE = "features 1"  # count it up when other texts are made from the same features
@@ -69,26 +69,44 @@ def _path(config, side: str) -> Path:
     return Path(config["data_path"]) / f"{config['dataset']}.{side}"
 
 
-def _build(config, users: np.ndarray, items: np.ndarray, train_pairs: pd.DataFrame, fingerprint: str) -> Tables:
+def feature_texts(
+    config, user_tokens: np.ndarray, item_tokens: np.ndarray, train_pairs: pd.DataFrame
+) -> tuple[pd.Series, pd.Series, pd.Series]:
+    """What the data set's ``.item`` and ``.user`` files say, in texts.
+
+    Args:
+        config: RecBole's settings; they name the files.
+        user_tokens: [n] users.
+        item_tokens: [m] items.
+        train_pairs: columns ``user`` and ``item``, tokens: the training interactions.
+
+    Returns:
+        The users' texts, which go on with those of their training items; the items' texts; and what the features
+        alone say about the users. Each in the order of the tokens, and ``""`` where there are no words.
+
+    Raises:
+        IRLLRecError: there is no ``.item`` file with words about these items.
+    """
     reading = (config["field_separator"], config["encoding"])
     about_items = read_features(_path(config, "item"), config["ITEM_ID_FIELD"], *reading)
     about_users = read_features(_path(config, "user"), config["USER_ID_FIELD"], *reading)
-    about_users = about_users.reindex(users, fill_value="")
-    texts_of_items = item_texts(about_items.reindex(items, fill_value=""))
+    about_users = about_users.reindex(user_tokens, fill_value="")
+    texts_of_items = item_texts(about_items.reindex(item_tokens, fill_value=""))
     if not (texts_of_items != "").any():
         raise IRLLRecError(
             f"There are no texts: {_path(config, 'item')} has no token or token_seq fields about the data set's items, "
             f"and no table is named or found; give text tables (item_profile_table, user_profile_table and so on), or "
             f"set profile_weight, pairwise_weight, translation_weight and matching_weight to 0."
         )
-    texts_of_users = user_texts(about_users, texts_of_items, train_pairs)
-    encoder = TfidfSvdEncoder([*texts_of_items, *item_texts(about_users)])
+    return user_texts(about_users, texts_of_items, train_pairs), texts_of_items, item_texts(about_users)
 
-    def table(tokens: np.ndarray, texts: pd.Series, **source) -> IntentTable:
-        words = texts.to_numpy()
-        return IntentTable.from_arrays(
-            tokens, encoder.encode(words), words, encoder=encoder.name, prompt_version=RECIPE, normalized=True, **source
-        )
+
+def _build(config, users: np.ndarray, items: np.ndarray, train_pairs: pd.DataFrame, fingerprint: str) -> Tables:
+    texts_of_users, texts_of_items, own_texts_of_users = feature_texts(config, users, items, train_pairs)
+    encoder = TfidfSvdEncoder([*texts_of_items, *own_texts_of_users])
+
+    def table(tokens: np.ndarray, texts: pd.Series, **made: Any) -> IntentTable:
+        return embed_texts(encoder, tokens, texts.to_numpy(), prompt_version=RECIPE, **made)
 
     return Tables(
         table(users, texts_of_users, source="interactions", train_fingerprint=fingerprint, origin="The users' default"),

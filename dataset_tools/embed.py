@@ -1,0 +1,234 @@
+"""From texts to tables: where the texts come from, and which encoder embeds them."""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from recbole_irllrec.data.intents import IntentTable
+from recbole_irllrec.data.loading import split_datasets
+from recbole_irllrec.data.table_file import TableFile
+from recbole_irllrec.data.text import table_path
+from recbole_irllrec.data.training import TrainingTokens
+from recbole_irllrec.errors import IRLLRecError
+from recbole_irllrec.text.default import RECIPE, feature_texts
+from recbole_irllrec.text.encoders import Encoder, TfidfSvdEncoder, embed_texts
+
+from . import generate
+from .generation.store import open_store
+from .import_embeddings import read_texts
+from .tables import write_tables
+
+Source = Literal["features", "interactions"]
+
+
+class Texts(NamedTuple):
+    """Texts of one side, for one or both kinds."""
+
+    side: str
+    kinds: Sequence[str]
+    tokens: np.ndarray  # [n] str
+    texts: np.ndarray  # [n] str
+    source: Source | None
+    train_fingerprint: str | None
+    prompt_version: str | None
+    origin: str  # what messages call them
+    features_alone: np.ndarray | None = None  # [m] what no interaction went into, if that is another text
+
+    @property
+    def learnable(self) -> np.ndarray:
+        """What an encoder may learn from without learning of interactions, [m] str."""
+        if self.features_alone is not None:
+            return self.features_alone
+        return self.texts if self.source == "features" else self.texts[:0]
+
+
+def find_texts(
+    config, where: str, sides: Sequence[str], kinds: Sequence[str], source: Source | None = None
+) -> list[Texts]:
+    """Texts to embed.
+
+    Args:
+        config: RecBole's settings.
+        where: "features", "generated", "tables" or a file; see `texts_of_features` and its neighbours.
+        sides: whose texts.
+        kinds: which.
+        source: what the texts of a file were made from.
+
+    Raises:
+        IRLLRecError: there are none, or they cannot be read; or a file is given without ``source`` or for both sides.
+    """
+    places = {"features": texts_of_features, "generated": texts_of_store, "tables": texts_of_tables}
+    if where in places:
+        if source is not None:
+            raise IRLLRecError(f"It is known what the texts of {where} were made from: leave --source out.")
+        return places[where](config, sides, kinds)
+    if not Path(where).is_file():
+        raise IRLLRecError(f"{where} is no file: give features, generated, tables or the path of a file in --texts.")
+    if source is None or len(sides) != 1:
+        raise IRLLRecError(
+            f"{where} holds the texts of one side, and does not say what they were made from: give --side and --source."
+        )
+    return [texts_of_file(config, Path(where), sides[0], kinds, source)]
+
+
+def texts_of_features(config, sides: Sequence[str], kinds: Sequence[str]) -> list[Texts]:
+    """Texts made from the data set's own features: of items, and of users with those of their training items.
+
+    Raises:
+        IRLLRecError: there is no ``.item`` file with words about the data set's items.
+    """
+    train = TrainingTokens(split_datasets(config)[0])
+    users, items = np.sort(train.tokens["user"]), np.sort(train.tokens["item"])
+    of_users, of_items, of_users_alone = (
+        texts.to_numpy() for texts in feature_texts(config, users, items, train.pairs)
+    )
+    made = (train.fingerprint, RECIPE)
+    texts = {
+        "user": Texts("user", kinds, users, of_users, "interactions", *made, "The users' features", of_users_alone),
+        "item": Texts("item", kinds, items, of_items, "features", None, RECIPE, "The items' features"),
+    }
+    return [texts[side] for side in sides]
+
+
+def texts_of_store(config, sides: Sequence[str], kinds: Sequence[str]) -> list[Texts]:
+    """What a language model wrote, from the data set's store of answers.
+
+    Raises:
+        IRLLRecError: there is no store, or nothing of a side in it.
+    """
+    with open_store(generate.store_path(config, None)) as store:
+        return [
+            Texts(side, [kind], *generate.texts(store, side, kind), origin=f"{store.path}, {side}s,")
+            for side in sides
+            for kind in kinds
+        ]
+
+
+def texts_of_tables(config, sides: Sequence[str], kinds: Sequence[str]) -> list[Texts]:
+    """The texts of the tables in the data set's folder, of those that are there.
+
+    Raises:
+        IRLLRecError: there is no table, or one is damaged.
+    """
+    found = []
+    for side in sides:
+        for kind in kinds:
+            path = table_path(config, side, kind)
+            if path.is_file():
+                file = TableFile(path)
+                tokens, texts = (column.to_numpy(zero_copy_only=False) for column in (file.tokens, file.texts()))
+                made = file.metadata
+                how = (made.source, made.train_fingerprint, made.prompt_version)
+                found.append(Texts(side, [kind], tokens, texts, *how, str(path)))
+    if not found:
+        raise IRLLRecError(
+            f"There is no table of {' or '.join(sides)} {' or '.join(kinds)} texts in {config['data_path']}: make one, "
+            f"or take the texts from features or from a file (--texts)."
+        )
+    return found
+
+
+def texts_of_file(config, path: Path, side: str, kinds: Sequence[str], source: Source) -> Texts:
+    """The texts of a Parquet or CSV file with the columns token and text.
+
+    With ``source`` interactions they are said to be made from the data set's training interactions.
+
+    Raises:
+        IRLLRecError: it is no such file.
+    """
+    tokens, texts = read_texts(path)
+    return Texts(side, kinds, tokens, texts, source, fingerprint_for(config, source), None, str(path))
+
+
+def fingerprint_for(config, source: Source | None) -> str | None:
+    """The fingerprint of the data set's training interactions, for texts that were made with them."""
+    return TrainingTokens(split_datasets(config)[0]).fingerprint if source == "interactions" else None
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse an encoder that there is not, and options that do not fit it.
+
+    Args:
+        name: tfidf-svd, sentence-transformers or openai.
+        options: those that were given, by the names of the encoder's arguments.
+
+    Raises:
+        IRLLRecError: that is so.
+    """
+    known: Mapping[str, Any] = {}
+    if name in ("sentence-transformers", "openai"):
+        known = inspect.signature(_local() if name == "sentence-transformers" else _remote()).parameters
+    elif name != "tfidf-svd":
+        raise IRLLRecError(f"There is no encoder {name}: name tfidf-svd, sentence-transformers or openai.")
+    for option in options:
+        if option not in known:
+            raise IRLLRecError(f"The encoder {name} has no option --{option.replace('_', '-')}: leave it out.")
+    if "encoder_model" in known and "encoder_model" not in options:
+        raise IRLLRecError(f"The encoder {name} needs a model: name it with --encoder-model.")
+
+
+@contextmanager
+def open_encoder(name: str, options: Mapping[str, Any], config, texts: Sequence[Texts]) -> Iterator[Encoder]:
+    """Make an encoder whose options were checked.
+
+    Args:
+        name: tfidf-svd, sentence-transformers or openai.
+        options: those that were given, by the names of the encoder's arguments.
+        config: RecBole's settings; what an endpoint answers is kept in the data set's folder.
+        texts: what is to be embedded. TF-IDF learns its space from what of it no interaction went into, if there is
+            any.
+
+    Raises:
+        IRLLRecError: the encoder's.
+    """
+    if name == "sentence-transformers":
+        yield _local()(**options)
+    elif name == "openai":
+        cache = Path(config["data_path"]) / f"{config['dataset']}.embeddings.sqlite"
+        with closing(_remote()(cache=cache, **options)) as encoder:
+            yield encoder
+    else:
+        ordered = sorted(texts, key=lambda some: some.side)  # as the embedded default
+        learnable = np.concatenate([some.learnable for some in ordered])
+        yield TfidfSvdEncoder(learnable if len(learnable) else np.concatenate([some.texts for some in ordered]))
+
+
+def _local():
+    from recbole_irllrec.text.local_encoder import SentenceTransformerEncoder
+
+    return SentenceTransformerEncoder
+
+
+def _remote():
+    from recbole_irllrec.text.remote_encoder import OpenAIEncoder
+
+    return OpenAIEncoder
+
+
+def embed(
+    config, encoder: Encoder, texts: Sequence[Texts], dtype: type[np.floating], atomic: bool
+) -> Iterator[tuple[IntentTable, list[Path]]]:
+    """Embed texts and write their tables into the data set's folder, each as soon as all of them are embedded.
+
+    Raises:
+        IRLLRecError: see `text.encoders.embed_texts`.
+    """
+    tables = [
+        embed_texts(
+            encoder,
+            some.tokens,
+            some.texts,
+            source=some.source,
+            train_fingerprint=some.train_fingerprint,
+            prompt_version=some.prompt_version,
+            dtype=dtype,
+            origin=some.origin,
+        )
+        for some in texts
+    ]
+    for some, table in zip(texts, tables, strict=True):
+        yield table, write_tables(config, table, some.side, some.kinds, atomic)

@@ -1,0 +1,23 @@
+"""What commands tell while they work: the package's own log, on standard error."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+
+@contextlib.contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Show what `recbole_irllrec` logs, without breaking progress bars; RecBole's own log stays silent."""
+    log = logging.getLogger("recbole_irllrec")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        with logging_redirect_tqdm([log]):
+            yield
+    finally:
+        log.removeHandler(handler)

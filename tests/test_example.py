@@ -1,0 +1,30 @@
+"""The documented way from RecBole's files to a trained model runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import openai_server
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_ml_100k_from_recboles_files_to_a_trained_model(tmp_path):
+    with openai_server.serve(latency=0.01, fault_rate=0.02, hang=3) as server:
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "OPENAI_BASE_URL": server.url,
+            "CONCURRENCY": "32",
+        }
+        script = [ROOT / "examples" / "intents-ml-100k.sh", "--epochs=3", "--show_progress=False"]
+        done = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=1500)
+        assert done.returncode == 0, done.stderr[-3000:]
+        asked = server.account()
+    assert "recall@10" in done.stdout and "1,682" in done.stdout and "wants" in done.stdout
+    assert "The intent text covers 943 of 943 users" in done.stdout + done.stderr
+    assert {entry["path"] for entry in asked} == {"chat/completions", "embeddings"}

@@ -1,0 +1,432 @@
+"""A language model writes texts: over a real server, with all that goes wrong with one."""
+
+import json
+import sqlite3
+
+import numpy as np
+import openai_server
+import pandas as pd
+import pytest
+import yaml
+from generation_files import arguments, irllrec, write_dataset
+from recbole_irllrec.dataset_tools.generate import evidence_outside, texts
+from recbole_irllrec.dataset_tools.generation.store import open_store
+
+from recbole_irllrec.data.features import train_fingerprint
+from recbole_irllrec.data.loading import load_config
+from recbole_irllrec.files import atomic_write
+
+
+@pytest.fixture(scope="module")
+def one_server():
+    with openai_server.serve() as server:
+        yield server
+
+
+@pytest.fixture
+def server(one_server):
+    """A server that answers well; what it was asked in this test is in `server.asked()`."""
+    default = vars(openai_server.Behaviour())
+    one_server.set(**default)
+    before = len(one_server.account())
+    one_server.asked = lambda: one_server.account()[before:]
+    return one_server
+
+
+@pytest.fixture
+def run(tmp_path, server, monkeypatch, capsys):
+    """Runs ``irllrec intents generate`` on the data set in `tmp_path`."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    def run(*more, **changes):
+        return irllrec(monkeypatch, capsys, *arguments(tmp_path, server.url, "--timeout", "3", *more, **changes))
+
+    return run
+
+
+@pytest.fixture
+def answers(tmp_path):
+    """Reads the store: one row for each user and item, by (side, token)."""
+
+    def read(name="shop"):
+        with sqlite3.connect(tmp_path / name / f"{name}.answers.sqlite") as db:
+            frame = pd.read_sql_query(
+                "SELECT current.*, answer, failure, asked FROM current JOIN answer USING (key)", db
+            )
+        return frame.set_index(["side", "token"])
+
+    return read
+
+
+def prompts(asked):
+    """The prompts in the server's account, without what is added when one is sent again."""
+    return [entry["prompt"].split("\n\nYour last answer")[0] for entry in asked]
+
+
+def sentence(result):
+    """The one sentence on standard error of a command that failed."""
+    status, _, err = result
+    (said,) = [line for line in err.splitlines() if line.startswith("irllrec: ")]
+    assert status == 1 and "Traceback" not in err
+    return said
+
+
+# --- What is asked. -------------------------------------------------------------------------------------------------
+
+
+def test_items_come_first_then_users_with_what_was_written_about_them(tmp_path, run, server, answers):
+    write_dataset(tmp_path)
+    status, out, _ = run()
+    assert status == 0 and "11 requests" in out
+    asked = prompts(server.asked())
+    assert ["Reviews that" in one for one in asked] == [True] * 5 + [False] * 6
+    stored = answers()
+    assert len(stored) == 11 and stored["answer"].notna().all()
+    profile_of_i0 = json.loads(stored.loc[("item", "i0"), "answer"])["profile"]
+    (of_u0,) = [one for one in asked[5:] if "u0 said" in one]
+    liked, disliked = of_u0.split("and did not like:")
+    # u0 rated i0 with 1 and i1 with 3; i2, with 5, is held out
+    assert (
+        "[i0]" in disliked
+        and "[i1]" in disliked
+        and profile_of_i0 in disliked
+        and "u0 said trainreview of i0" in disliked
+    )
+    assert "(nothing)" in liked and "[i2]" not in of_u0
+
+
+def test_nothing_held_out_reaches_a_prompt(tmp_path, run, server):
+    parts = write_dataset(tmp_path, n_users=20, n_items=7)
+    run()
+    asked = prompts(server.asked())
+    assert len(asked) == 27 and not any("heldout" in one or "3.5" in one for one in asked)
+    train = parts["train"]
+    for one in asked:
+        for user, read in train.groupby("user"):
+            if f"{user} said" in one and "did not like" in one:
+                shown = {token for token in train["item"].unique() if f"[{token}]" in one}
+                assert shown == set(read["item"])
+
+
+def test_a_review_of_a_pair_that_is_held_out_too_is_left_out(tmp_path, run, server):
+    write_dataset(tmp_path)
+    test = tmp_path / "shop" / "shop.test.inter"
+    test.write_text(test.read_text() + "u0\ti0\t5\n")
+    run()
+    assert not any("u0 said trainreview of i0" in one for one in prompts(server.asked()))
+
+
+def test_the_rating_threshold_is_of_the_file_not_of_recboles_scaled_ratings(tmp_path, run, server):
+    write_dataset(tmp_path, reviews=False)
+    run("--liked-from", "1")
+    users = prompts(server.asked())[5:]
+    assert all(one.endswith("did not like:\n(nothing)") for one in map(str.strip, users))
+
+
+def test_nothing_is_asked_twice_and_a_change_asks_again_only_what_it_touches(tmp_path, run, server, answers):
+    write_dataset(tmp_path, n_users=9, n_items=9)
+    run()
+    n = len(server.asked())
+    assert run()[0] == 0 and len(server.asked()) == n == 18
+    # one item's title: the item, and the users who have read it
+    write_dataset(tmp_path, n_users=9, n_items=9, titles={"i1": "a new name"})
+    run()
+    again = prompts(server.asked()[n:])
+    assert sum("a new name" in one and "Reviews that" in one for one in again) == 1
+    assert all("a new name" in one for one in again) and 1 < len(again) < 9
+    # and back: nothing
+    n = len(server.asked())
+    write_dataset(tmp_path, n_users=9, n_items=9)
+    run()
+    assert len(server.asked()) == n and len(answers()) == 18
+
+
+def test_a_changed_prompt_is_asked_again_only_if_one_says_so(tmp_path, run, server, answers):
+    write_dataset(tmp_path)
+    run()
+    n = len(server.asked())
+    from importlib.resources import files
+
+    own = yaml.safe_load(files("recbole_irllrec.properties").joinpath("prompts", "general.yaml").read_text())
+    own["user"]["system"] += "Be brief.\n"
+    own["version"] = "mine-1"
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(own))
+    mine = ("--prompts", tmp_path / "mine.yaml")
+    said = sentence(run(*mine))
+    assert "general-1" in said and "mine-1" in said and "--replace" in said and len(server.asked()) == n
+    assert run(*mine, "--replace")[0] == 0
+    again = server.asked()[n:]
+    assert len(again) == 6 and len(answers()) == 11  # the users
+
+
+def test_a_prompt_depends_on_its_own_interactions_alone(tmp_path, run, server):
+    write_dataset(tmp_path, n_users=9, n_items=30, per_user=20, reviews=False)
+    run("--history", "4")
+    n = len(server.asked())
+    train = tmp_path / "shop" / "shop.train.inter"
+    train.write_text(train.read_text() + "u3\ti29\t5\n")
+    run("--history", "4", "--replace")  # the training interactions are others
+    assert len(server.asked()) - n <= 1
+    assert run("--history", "4", "--seed", "5")[0] == 0 and len(server.asked()) - n > 5
+
+
+# --- What goes wrong. -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", openai_server.CHAT_FAULTS)
+def test_every_fault_is_got_over(tmp_path, run, server, answers, fault):
+    write_dataset(tmp_path, reviews=False)
+    server.set(fault_rate=0.3, faults=[fault], hang=2, retry_after=0.05)
+    status, _, _ = run("--timeout", "0.7", "--tries", "12")
+    assert status == 0 and answers()["answer"].notna().all() and len(answers()) == 11
+    assert any(entry["fault"] == fault for entry in server.asked())
+    assert sum(entry["valid"] for entry in server.asked()) == 11
+
+
+def test_retry_after_is_waited_for(tmp_path, run, server):
+    write_dataset(tmp_path, n_users=2, n_items=2, per_user=2, reviews=False)
+    server.set(fault_rate=0.5, faults=["429_retry_after"], retry_after=0.7)
+    assert run()[0] == 0
+    asked = pd.DataFrame(server.asked())
+    waits = asked.groupby("content")["begun"].diff().dropna()
+    assert len(waits) and (waits >= 0.7).all()
+
+
+def test_an_invalid_answer_is_asked_for_again_with_the_error_and_then_has_failed(tmp_path, run, server, answers):
+    write_dataset(tmp_path, reviews=False)
+    server.set(fault_rate=1.0, faults=["wrong_schema"])
+    status, out, _ = run("--tries", "2")
+    assert status == 0 and "--retry-failed" in out
+    asked = server.asked()
+    assert len(asked) == 22
+    told = [entry["prompt"] for entry in asked if "Your last answer was not valid" in entry["prompt"]]
+    assert len(told) == 11 and all("not valid: reasoning: Field required" in prompt for prompt in told)
+    stored = answers()
+    assert (
+        stored["answer"].isna().all() and stored["failure"].str.contains("no valid answer in 2 tries: reasoning").all()
+    )
+    server.set(fault_rate=0)
+    assert run()[0] == 0 and len(server.asked()) == 22
+    assert run("--retry-failed")[0] == 0 and answers()["answer"].notna().all()
+
+
+def test_many_failures_in_a_row_end_the_run(tmp_path, run, server):
+    write_dataset(tmp_path, n_users=60, n_items=60, reviews=False)
+    server.set(fault_rate=1.0, faults=["invalid_json"])
+    assert "20 prompts in a row have failed" in sentence(run("--tries", "1", "--concurrency", "4"))
+    assert len(server.asked()) <= 24
+
+
+def test_a_server_without_json_schemas_gets_one_in_the_prompt(tmp_path, run, server, answers):
+    write_dataset(tmp_path)
+    server.set(json_schema=False)
+    status, _, err = run()
+    assert status == 0 and "takes no JSON schema" in err
+    assert [entry["status"] for entry in server.asked()] == [400] + [200] * 11
+    assert answers()["answer"].notna().all()
+
+
+def test_a_model_without_temperature_gets_none(tmp_path, run, server):
+    write_dataset(tmp_path)
+    server.set(refused_parameters=["temperature"])
+    status, _, err = run()
+    assert status == 0 and "takes no temperature" in err and "JSON schema" not in err
+    assert [entry["status"] for entry in server.asked()] == [400] + [200] * 11
+
+
+def test_one_refused_prompt_does_not_end_the_run(tmp_path, run, server, answers):
+    write_dataset(tmp_path)
+    server.set(refused_words="number 3")
+    assert run()[0] == 0
+    stored = answers()
+    assert "The prompt was filtered" in stored.loc[("item", "i3"), "failure"]
+    assert stored.loc[("item", "i2"), "answer"]
+
+
+# --- Price and pace. ------------------------------------------------------------------------------------------------
+
+
+def test_limits_stop_cleanly_and_the_run_goes_on_later(tmp_path, run, server, answers):
+    write_dataset(tmp_path, n_users=20, n_items=20)
+    assert "--max-requests 7" in sentence(run("--max-requests", "7"))
+    assert len(server.asked()) == 7 == len(answers())
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(
+        "currency: USD\nbatch: 0.5\nmodels: {gpt-4o-mini: {input: 100, output: 100, context_length: 9000}}"
+    )
+    status, out, err = run("--prices", prices, "--max-cost", "1.5")
+    assert "--max-cost 1.5" in err and status == 1
+    cost = float(out.split("$")[1].split(".\n")[0].rstrip("."))
+    assert 1.2 < cost <= 1.5  # the longest answer would cost 0.1
+    assert run()[0] == 0 and len(server.asked()) == 40
+
+
+def test_a_limit_on_cost_needs_a_price(tmp_path, run):
+    write_dataset(tmp_path)
+    assert "--prices" in sentence(run("--max-cost", "1", "--context-length", "9000", model="qwen3"))
+
+
+def test_a_dry_run_sends_and_writes_nothing_and_needs_no_key(tmp_path, run, server, monkeypatch, capsys):
+    write_dataset(tmp_path)
+    status, out, _ = irllrec(monkeypatch, capsys, *arguments(tmp_path, None, "--dry-run"))
+    assert status == 0 and "requests" in out and "$" in out and "number 0" in out
+    assert not server.asked() and not (tmp_path / "shop" / "shop.answers.sqlite").exists()
+    run("--max-requests", "3")
+    out = run("--dry-run")[1]
+    assert next(line for line in out.splitlines() if line.startswith("│ items")).split("│")[2].strip() == "2"
+
+
+def test_requests_keep_to_the_pace(tmp_path, run, server):
+    write_dataset(tmp_path)
+    run("--requests-per-minute", "300")
+    begun = np.sort([entry["begun"] for entry in server.asked()])
+    assert len(begun) == 11 and begun[-1] - begun[0] >= 10 * 0.2 - 0.1
+
+
+# --- Batches. -------------------------------------------------------------------------------------------------------
+
+BATCH = ("--batch", "--batch-size", "8", "--poll", "0.05", "--tries", "9")
+
+
+def test_batches_end_as_single_requests_do(tmp_path, run, server, answers):
+    write_dataset(tmp_path, n_users=12, n_items=10)
+    server.set(fault_rate=0.3)
+    assert run(*BATCH)[0] == 0
+    assert answers()["answer"].notna().all() and len(answers()) == 22
+    account = pd.DataFrame(server.asked())
+    lines = account[account["custom_id"].notna()]
+    assert lines.groupby("custom_id")["valid"].sum().eq(1).all()  # each answered once
+    assert len(lines) > lines["custom_id"].nunique() == 21  # all but the first, which shows what is understood
+    assert (account["path"] == "batches").sum() >= 4  # of 8 requests at most
+
+
+def test_a_batch_stops_at_the_limit(tmp_path, run, server, answers):
+    write_dataset(tmp_path, n_users=12, n_items=10)
+    assert "--max-requests 6" in sentence(run(*BATCH, "--max-requests", "6"))
+    assert len(answers()) == 6 == sum(entry["path"] == "chat/completions" for entry in server.asked())
+
+
+# --- Into tables. ---------------------------------------------------------------------------------------------------
+
+
+def test_texts_carry_the_fingerprint_of_what_they_know(tmp_path, run):
+    parts = write_dataset(tmp_path, reviews=False)
+    run()
+    train = parts["train"]
+    with open_store(tmp_path / "shop" / "shop.answers.sqlite") as store:
+        items, users = texts(store, "item", "intent"), texts(store, "user", "profile")
+        assert items.source == "features" and items.train_fingerprint is None
+        assert users.train_fingerprint == train_fingerprint(train["user"].to_numpy(), train["item"].to_numpy())
+        assert users.prompt_version.startswith("general-1") and list(users.tokens) == [f"u{i}" for i in range(6)]
+        assert items.texts[0].startswith("Likes: wants ") and "Dislikes: avoids" in items.texts[0]
+        assert evidence_outside(store, train, train["item"].unique()).empty
+        fewer = train[train["user"] != "u0"]
+        outside = evidence_outside(store, fewer, train["item"].unique())
+        assert set(outside["user"]) == {"u0"}
+    write_dataset(tmp_path)
+    run()
+    with open_store(tmp_path / "shop" / "shop.answers.sqlite") as store:
+        assert texts(store, "item", "profile").source == "interactions"  # the reviews
+
+
+def test_texts_of_other_training_interactions_do_not_get_into_a_table(tmp_path, run):
+    write_dataset(tmp_path)
+    run()
+    train = tmp_path / "shop" / "shop.train.inter"
+    train.write_text(train.read_text() + "u3\ti2\t5\n")
+    assert "training interactions" in sentence(run())
+    run("--replace", "--max-requests", "0")
+    config = load_config("shop", tmp_path, str(tmp_path / "config.yaml"))
+    with open_store(tmp_path / "shop" / "shop.answers.sqlite") as store:
+        assert config["dataset"] == store.about["dataset"]
+        assert "u3" not in texts(store, "user", "profile").tokens
+
+
+# --- Bad input. -----------------------------------------------------------------------------------------------------
+
+
+def test_the_key_comes_from_the_environment_and_stays_there(tmp_path, run, server, monkeypatch, capsys):
+    write_dataset(tmp_path)
+    assert "OPENAI_API_KEY" in sentence(irllrec(monkeypatch, capsys, *arguments(tmp_path, None)))
+    secret = "sk-proj-abcdef0123456789"
+    server.set(api_key=secret)
+    assert "(401)" in sentence(run())
+    assert len(server.asked()) == 1
+    monkeypatch.setenv("OPENAI_API_KEY", secret[::-1])
+    said = run()
+    assert "(401)" in sentence(said) and secret[::-1] not in str(said)
+    monkeypatch.setenv("OPENAI_API_KEY", "two\nlines")
+    assert "OPENAI_API_KEY" in sentence(run())
+    monkeypatch.setenv("OPENAI_API_KEY", secret)
+    said = run("--concurrency", "2")
+    assert said[0] == 0 and secret not in str(said)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 5 and not any(secret.encode() in path.read_bytes() for path in written)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("localhost:8000/v1", "is no address"),
+        ("http://127.0.0.1:9/v1", "There is no server at http://127.0.0.1:9/v1"),
+        ("http://user:password@127.0.0.1:9/v1", "There is no server at http://127.0.0.1:9/v1"),
+    ],
+)
+def test_a_wrong_address_is_named(tmp_path, monkeypatch, capsys, url, words):
+    write_dataset(tmp_path)
+    said = sentence(irllrec(monkeypatch, capsys, *arguments(tmp_path, url)))
+    assert words in said and "password" not in said
+
+
+def test_an_address_without_the_path_and_a_model_that_does_not_exist(tmp_path, run, server, monkeypatch, capsys):
+    write_dataset(tmp_path)
+    wrong = irllrec(monkeypatch, capsys, *arguments(tmp_path, server.url.removesuffix("/v1")))
+    assert "404" in sentence(wrong) and "/v1" in sentence(wrong)
+    server.set(models=["others"])
+    assert "does not exist" in sentence(run()) and len(server.asked()) == 1
+
+
+def test_a_data_set_without_any_text(tmp_path, run, server):
+    write_dataset(tmp_path, reviews=False)
+    (tmp_path / "shop" / "shop.item").unlink()
+    assert "nothing to write prompts from" in sentence(run()) and not server.asked()
+
+
+def test_a_store_of_another_data_set_or_model(tmp_path, run, server):
+    write_dataset(tmp_path)
+    run()
+    write_dataset(tmp_path, name="other")
+    n = len(server.asked())
+    store = ("--store", tmp_path / "shop" / "shop.answers.sqlite")
+    said = sentence(run(*store, "--replace", name="other"))
+    assert "data set shop" in said and "--replace" not in said
+    assert "model gpt-4o-mini" in sentence(run(*store, model="gpt-4o")) and len(server.asked()) == n
+
+
+def test_a_store_that_is_none(tmp_path, run):
+    write_dataset(tmp_path)
+    store = tmp_path / "shop" / "shop.answers.sqlite"
+    store.write_text("this is a diary, " * 100)
+    assert "not a database" in sentence(run()) and store.read_text().startswith("this is a diary")
+
+
+def test_files_that_are_not_what_they_should_be(tmp_path, run, server):
+    write_dataset(tmp_path)
+    bad = tmp_path / "bad.yaml"
+    for content in ("models: 7", "- a\n: b", "currency: USD\nbatch: 2\nmodels: {}"):
+        bad.write_text(content)
+        assert "no file of prices" in sentence(run("--prices", bad))
+    for content in ("version: 1", "{", "\udcff"):
+        bad.write_text(content, errors="surrogateescape")
+        assert "no file of prompts" in sentence(run("--prompts", bad))
+    bad.write_text("version: a\nitem: {system: a, user: $features}\nuser: {system: a, user: $features $liked}")
+    assert "item.user" in sentence(run("--prompts", bad))
+    assert "There are no prompts" in sentence(run("--prompts", "films2"))
+    reviews = tmp_path / "shop" / "shop.reviews.parquet"
+    with atomic_write(reviews) as file:
+        pd.DataFrame({"user": ["u1"], "item": ["i1"]}).to_parquet(file)
+    assert "no column text" in sentence(run())
+    reviews.write_text("no parquet")
+    assert "no file of reviews" in sentence(run()) and not server.asked()
+    assert "--context-length" in sentence(run(model="qwen3"))
+    assert "has no room" in sentence(run("--context-length", "1200"))
