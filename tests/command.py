@@ -13,8 +13,8 @@ from recbole_irllrec.cli.app import main
 ROOT = Path(__file__).parents[1]
 
 
-def irllrec(*arguments, status=0):
-    """Run the command in this process; it must end with this exit status. Returns what it printed."""
+def run(*arguments):
+    """Run the command in this process. Returns its exit status and what it printed."""
     out, error = io.StringIO(), io.StringIO()
     with (
         contextlib.redirect_stdout(out),
@@ -26,8 +26,14 @@ def irllrec(*arguments, status=0):
             ended = main()
         except SystemExit as end:
             ended = end.code
-    assert (ended or 0) == status, error.getvalue()[-2000:]
-    return subprocess.CompletedProcess(arguments, status, out.getvalue(), error.getvalue())
+    return subprocess.CompletedProcess(arguments, ended or 0, out.getvalue(), error.getvalue())
+
+
+def irllrec(*arguments, status=0):
+    """The same; it must end with this exit status."""
+    ended = run(*arguments)
+    assert ended.returncode == status, ended.stderr[-2000:]
+    return ended
 
 
 def start(*arguments, **options):
