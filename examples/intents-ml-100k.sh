@@ -19,7 +19,14 @@ fi
 
 irllrec intents generate "${ask[@]}" --dry-run # what would be asked, and what it would cost
 irllrec intents generate "${ask[@]}" --concurrency "${CONCURRENCY:-16}"
-irllrec intents show ml-100k 1 --data-path dataset
+irllrec intents show ml-100k 1 --side user --data-path dataset
 irllrec intents embed ml-100k --data-path dataset --texts generated --encoder openai --encoder-model "$EMBEDDER"
 irllrec intents check ml-100k --data-path dataset
-run_recbole --model=IRLLRec --dataset=ml-100k --data_path=dataset "$@"
+
+# RecBole takes its own folder for a data set called ml-100k, whatever data_path says; so the tables are named. Of data
+# of your own, run_recbole finds them by itself.
+tables=()
+for table in user_profile item_profile user_intent item_intent; do
+  tables+=("--${table}_table=dataset/ml-100k/ml-100k.$table.parquet")
+done
+run_recbole --model=IRLLRec --dataset=ml-100k "${tables[@]}" "$@"

@@ -16,19 +16,26 @@ def irllrec(*arguments) -> int:
     """Run the command in this process; returns its exit status."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["irllrec", *map(str, arguments)])
+        patch.setenv("COLUMNS", "200")
         try:
             return main()
         except SystemExit as stop:  # typer's own
             return stop.code
 
 
-def run(*arguments, status=0) -> subprocess.CompletedProcess:
-    """Run the command in this process; it must end with this exit status. Returns it with what it printed."""
+def ended(*arguments) -> subprocess.CompletedProcess:
+    """Run the command in this process; returns its exit status and what it printed."""
     out, error = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        ended = irllrec(*arguments)
-    assert (ended or 0) == status, error.getvalue()[-2000:]
-    return subprocess.CompletedProcess(arguments, status, out.getvalue(), error.getvalue())
+        status = irllrec(*arguments)
+    return subprocess.CompletedProcess(arguments, status or 0, out.getvalue(), error.getvalue())
+
+
+def run(*arguments, status=0) -> subprocess.CompletedProcess:
+    """The same; it must end with this exit status."""
+    done = ended(*arguments)
+    assert done.returncode == status, done.stderr[-2000:]
+    return done
 
 
 def start(*arguments, **options) -> subprocess.Popen:

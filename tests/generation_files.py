@@ -1,9 +1,7 @@
-"""A pre-split data set with ratings and reviews, and a run of the command on it in this process."""
+"""A pre-split data set with ratings and reviews, and the command line that generates texts for it."""
 
 import numpy as np
 import pandas as pd
-
-from recbole_irllrec.cli import app
 
 CONFIG = """\
 benchmark_filename: [train, valid, test]
@@ -63,15 +61,4 @@ def arguments(folder, url, *more, name="shop", model="gpt-4o-mini"):
     """The command line of ``irllrec intents generate`` on it."""
     place = ["--data-path", str(folder), "--config-files", str(folder / "config.yaml")]
     server = [] if url is None else ["--base-url", url]
-    return ["intents", "generate", name, "--model", model, *place, *server, *more]
-
-
-def irllrec(monkeypatch, capsys, *command):
-    """Run the command in this process. Returns its exit status, standard output and standard error."""
-    monkeypatch.setattr("sys.argv", ["irllrec", *map(str, command)])
-    try:
-        status = app.main()
-    except SystemExit as end:
-        status = end.code or 0
-    out, err = capsys.readouterr()
-    return status, out, err
+    return ["intents", "generate", name, "--model", model, *place, *server, *map(str, more)]

@@ -26,5 +26,9 @@ def test_ml_100k_from_recboles_files_to_a_trained_model(tmp_path):
         assert done.returncode == 0, done.stderr[-3000:]
         asked = server.account()
     assert "recall@10" in done.stdout and "1,682" in done.stdout and "wants" in done.stdout
-    assert "The intent text covers 943 of 943 users" in done.stdout + done.stderr
+    (log,) = (tmp_path / "log" / "IRLLRec").iterdir()
+    for kind in ("profile", "intent"):
+        for side, n in (("user", 943), ("item", 1682)):
+            read = f"The {kind} text covers {n} of {n} {side}s (100.0%): dataset/ml-100k/ml-100k.{side}_{kind}.parquet"
+            assert read in log.read_text()
     assert {entry["path"] for entry in asked} == {"chat/completions", "embeddings"}

@@ -3,12 +3,13 @@
 import json
 import sqlite3
 
+import command
 import numpy as np
 import openai_server
 import pandas as pd
 import pytest
 import yaml
-from generation_files import arguments, irllrec, write_dataset
+from generation_files import arguments, write_dataset
 from recbole_irllrec.dataset_tools.generate import evidence_outside, texts
 from recbole_irllrec.dataset_tools.generation.store import open_store
 
@@ -34,12 +35,12 @@ def server(one_server):
 
 
 @pytest.fixture
-def run(tmp_path, server, monkeypatch, capsys):
+def run(tmp_path, server, monkeypatch):
     """Runs ``irllrec intents generate`` on the data set in `tmp_path`."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
     def run(*more, **changes):
-        return irllrec(monkeypatch, capsys, *arguments(tmp_path, server.url, "--timeout", "3", *more, **changes))
+        return command.ended(*arguments(tmp_path, server.url, "--timeout", "3", *more, **changes))
 
     return run
 
@@ -65,9 +66,8 @@ def prompts(asked):
 
 def sentence(result):
     """The one sentence on standard error of a command that failed."""
-    status, _, err = result
-    (said,) = [line for line in err.splitlines() if line.startswith("irllrec: ")]
-    assert status == 1 and "Traceback" not in err
+    (said,) = [line for line in result.stderr.splitlines() if line.startswith("irllrec: ")]
+    assert result.returncode == 1 and "Traceback" not in result.stderr
     return said
 
 
@@ -76,8 +76,8 @@ def sentence(result):
 
 def test_items_come_first_then_users_with_what_was_written_about_them(tmp_path, run, server, answers):
     write_dataset(tmp_path)
-    status, out, _ = run()
-    assert status == 0 and "11 requests" in out
+    done = run()
+    assert done.returncode == 0 and "11 requests" in done.stdout
     asked = prompts(server.asked())
     assert ["Reviews that" in one for one in asked] == [True] * 5 + [False] * 6
     stored = answers()
@@ -127,7 +127,7 @@ def test_nothing_is_asked_twice_and_a_change_asks_again_only_what_it_touches(tmp
     write_dataset(tmp_path, n_users=9, n_items=9)
     run()
     n = len(server.asked())
-    assert run()[0] == 0 and len(server.asked()) == n == 18
+    assert run().returncode == 0 and len(server.asked()) == n == 18
     # one item's title: the item, and the users who have read it
     write_dataset(tmp_path, n_users=9, n_items=9, titles={"i1": "a new name"})
     run()
@@ -154,7 +154,7 @@ def test_a_changed_prompt_is_asked_again_only_if_one_says_so(tmp_path, run, serv
     mine = ("--prompts", tmp_path / "mine.yaml")
     said = sentence(run(*mine))
     assert "general-1" in said and "mine-1" in said and "--replace" in said and len(server.asked()) == n
-    assert run(*mine, "--replace")[0] == 0
+    assert run(*mine, "--replace").returncode == 0
     again = server.asked()[n:]
     assert len(again) == 6 and len(answers()) == 11  # the users
 
@@ -167,7 +167,7 @@ def test_a_prompt_depends_on_its_own_interactions_alone(tmp_path, run, server):
     train.write_text(train.read_text() + "u3\ti29\t5\n")
     run("--history", "4", "--replace")  # the training interactions are others
     assert len(server.asked()) - n <= 1
-    assert run("--history", "4", "--seed", "5")[0] == 0 and len(server.asked()) - n > 5
+    assert run("--history", "4", "--seed", "5").returncode == 0 and len(server.asked()) - n > 5
 
 
 # --- What goes wrong. -----------------------------------------------------------------------------------------------
@@ -177,8 +177,8 @@ def test_a_prompt_depends_on_its_own_interactions_alone(tmp_path, run, server):
 def test_every_fault_is_got_over(tmp_path, run, server, answers, fault):
     write_dataset(tmp_path, reviews=False)
     server.set(fault_rate=0.3, faults=[fault], hang=2, retry_after=0.05)
-    status, _, _ = run("--timeout", "0.7", "--tries", "12")
-    assert status == 0 and answers()["answer"].notna().all() and len(answers()) == 11
+    done = run("--timeout", "0.7", "--tries", "12")
+    assert done.returncode == 0 and answers()["answer"].notna().all() and len(answers()) == 11
     assert any(entry["fault"] == fault for entry in server.asked())
     assert sum(entry["valid"] for entry in server.asked()) == 11
 
@@ -186,7 +186,7 @@ def test_every_fault_is_got_over(tmp_path, run, server, answers, fault):
 def test_retry_after_is_waited_for(tmp_path, run, server):
     write_dataset(tmp_path, n_users=2, n_items=2, per_user=2, reviews=False)
     server.set(fault_rate=0.5, faults=["429_retry_after"], retry_after=0.7)
-    assert run()[0] == 0
+    assert run().returncode == 0
     asked = pd.DataFrame(server.asked())
     waits = asked.groupby("content")["begun"].diff().dropna()
     assert len(waits) and (waits >= 0.7).all()
@@ -195,8 +195,8 @@ def test_retry_after_is_waited_for(tmp_path, run, server):
 def test_an_invalid_answer_is_asked_for_again_with_the_error_and_then_has_failed(tmp_path, run, server, answers):
     write_dataset(tmp_path, reviews=False)
     server.set(fault_rate=1.0, faults=["wrong_schema"])
-    status, out, _ = run("--tries", "2")
-    assert status == 0 and "--retry-failed" in out
+    done = run("--tries", "2")
+    assert done.returncode == 0 and "--retry-failed" in done.stdout
     asked = server.asked()
     assert len(asked) == 22
     told = [entry["prompt"] for entry in asked if "Your last answer was not valid" in entry["prompt"]]
@@ -206,8 +206,8 @@ def test_an_invalid_answer_is_asked_for_again_with_the_error_and_then_has_failed
         stored["answer"].isna().all() and stored["failure"].str.contains("no valid answer in 2 tries: reasoning").all()
     )
     server.set(fault_rate=0)
-    assert run()[0] == 0 and len(server.asked()) == 22
-    assert run("--retry-failed")[0] == 0 and answers()["answer"].notna().all()
+    assert run().returncode == 0 and len(server.asked()) == 22
+    assert run("--retry-failed").returncode == 0 and answers()["answer"].notna().all()
 
 
 def test_many_failures_in_a_row_end_the_run(tmp_path, run, server):
@@ -220,8 +220,8 @@ def test_many_failures_in_a_row_end_the_run(tmp_path, run, server):
 def test_a_server_without_json_schemas_gets_one_in_the_prompt(tmp_path, run, server, answers):
     write_dataset(tmp_path)
     server.set(json_schema=False)
-    status, _, err = run()
-    assert status == 0 and "takes no JSON schema" in err
+    done = run()
+    assert done.returncode == 0 and "takes no JSON schema" in done.stderr
     assert [entry["status"] for entry in server.asked()] == [400] + [200] * 11
     assert answers()["answer"].notna().all()
 
@@ -229,15 +229,15 @@ def test_a_server_without_json_schemas_gets_one_in_the_prompt(tmp_path, run, ser
 def test_a_model_without_temperature_gets_none(tmp_path, run, server):
     write_dataset(tmp_path)
     server.set(refused_parameters=["temperature"])
-    status, _, err = run()
-    assert status == 0 and "takes no temperature" in err and "JSON schema" not in err
+    done = run()
+    assert done.returncode == 0 and "takes no temperature" in done.stderr and "JSON schema" not in done.stderr
     assert [entry["status"] for entry in server.asked()] == [400] + [200] * 11
 
 
 def test_one_refused_prompt_does_not_end_the_run(tmp_path, run, server, answers):
     write_dataset(tmp_path)
     server.set(refused_words="number 3")
-    assert run()[0] == 0
+    assert run().returncode == 0
     stored = answers()
     assert "The prompt was filtered" in stored.loc[("item", "i3"), "failure"]
     assert stored.loc[("item", "i2"), "answer"]
@@ -254,11 +254,11 @@ def test_limits_stop_cleanly_and_the_run_goes_on_later(tmp_path, run, server, an
     prices.write_text(
         "currency: USD\nbatch: 0.5\nmodels: {gpt-4o-mini: {input: 100, output: 100, context_length: 9000}}"
     )
-    status, out, err = run("--prices", prices, "--max-cost", "1.5")
-    assert "--max-cost 1.5" in err and status == 1
-    cost = float(out.split("$")[1].split(".\n")[0].rstrip("."))
+    done = run("--prices", prices, "--max-cost", "1.5")
+    assert "--max-cost 1.5" in done.stderr and done.returncode == 1
+    cost = float(done.stdout.split("$")[1].split(".\n")[0].rstrip("."))
     assert 1.2 < cost <= 1.5  # the longest answer would cost 0.1
-    assert run()[0] == 0 and len(server.asked()) == 40
+    assert run().returncode == 0 and len(server.asked()) == 40
 
 
 def test_a_limit_on_cost_needs_a_price(tmp_path, run):
@@ -266,14 +266,14 @@ def test_a_limit_on_cost_needs_a_price(tmp_path, run):
     assert "--prices" in sentence(run("--max-cost", "1", "--context-length", "9000", model="qwen3"))
 
 
-def test_a_dry_run_sends_and_writes_nothing_and_needs_no_key(tmp_path, run, server, monkeypatch, capsys):
+def test_a_dry_run_sends_and_writes_nothing_and_needs_no_key(tmp_path, run, server, monkeypatch):
     write_dataset(tmp_path)
-    status, out, _ = irllrec(monkeypatch, capsys, *arguments(tmp_path, None, "--dry-run"))
-    assert status == 0 and "requests" in out and "$" in out and "number 0" in out
+    done = command.ended(*arguments(tmp_path, None, "--dry-run"))
+    assert done.returncode == 0 and "requests" in done.stdout and "$" in done.stdout and "number 0" in done.stdout
     assert not server.asked() and not (tmp_path / "shop" / "shop.answers.sqlite").exists()
     run("--max-requests", "3")
-    out = run("--dry-run")[1]
-    assert next(line for line in out.splitlines() if line.startswith("│ items")).split("│")[2].strip() == "2"
+    done = run("--dry-run")
+    assert next(line for line in done.stdout.splitlines() if line.startswith("│ items")).split("│")[2].strip() == "2"
 
 
 def test_requests_keep_to_the_pace(tmp_path, run, server):
@@ -291,7 +291,7 @@ BATCH = ("--batch", "--batch-size", "8", "--poll", "0.05", "--tries", "9")
 def test_batches_end_as_single_requests_do(tmp_path, run, server, answers):
     write_dataset(tmp_path, n_users=12, n_items=10)
     server.set(fault_rate=0.3)
-    assert run(*BATCH)[0] == 0
+    assert run(*BATCH).returncode == 0
     assert answers()["answer"].notna().all() and len(answers()) == 22
     account = pd.DataFrame(server.asked())
     lines = account[account["custom_id"].notna()]
@@ -345,9 +345,9 @@ def test_texts_of_other_training_interactions_do_not_get_into_a_table(tmp_path, 
 # --- Bad input. -----------------------------------------------------------------------------------------------------
 
 
-def test_the_key_comes_from_the_environment_and_stays_there(tmp_path, run, server, monkeypatch, capsys):
+def test_the_key_comes_from_the_environment_and_stays_there(tmp_path, run, server, monkeypatch):
     write_dataset(tmp_path)
-    assert "OPENAI_API_KEY" in sentence(irllrec(monkeypatch, capsys, *arguments(tmp_path, None)))
+    assert "OPENAI_API_KEY" in sentence(command.ended(*arguments(tmp_path, None)))
     secret = "sk-proj-abcdef0123456789"
     server.set(api_key=secret)
     assert "(401)" in sentence(run())
@@ -359,7 +359,7 @@ def test_the_key_comes_from_the_environment_and_stays_there(tmp_path, run, serve
     assert "OPENAI_API_KEY" in sentence(run())
     monkeypatch.setenv("OPENAI_API_KEY", secret)
     said = run("--concurrency", "2")
-    assert said[0] == 0 and secret not in str(said)
+    assert said.returncode == 0 and secret not in str(said)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) > 5 and not any(secret.encode() in path.read_bytes() for path in written)
 
@@ -372,15 +372,15 @@ def test_the_key_comes_from_the_environment_and_stays_there(tmp_path, run, serve
         ("http://user:password@127.0.0.1:9/v1", "There is no server at http://127.0.0.1:9/v1"),
     ],
 )
-def test_a_wrong_address_is_named(tmp_path, monkeypatch, capsys, url, words):
+def test_a_wrong_address_is_named(tmp_path, url, words):
     write_dataset(tmp_path)
-    said = sentence(irllrec(monkeypatch, capsys, *arguments(tmp_path, url)))
+    said = sentence(command.ended(*arguments(tmp_path, url)))
     assert words in said and "password" not in said
 
 
-def test_an_address_without_the_path_and_a_model_that_does_not_exist(tmp_path, run, server, monkeypatch, capsys):
+def test_an_address_without_the_path_and_a_model_that_does_not_exist(tmp_path, run, server, monkeypatch):
     write_dataset(tmp_path)
-    wrong = irllrec(monkeypatch, capsys, *arguments(tmp_path, server.url.removesuffix("/v1")))
+    wrong = command.ended(*arguments(tmp_path, server.url.removesuffix("/v1")))
     assert "404" in sentence(wrong) and "/v1" in sentence(wrong)
     server.set(models=["others"])
     assert "does not exist" in sentence(run()) and len(server.asked()) == 1

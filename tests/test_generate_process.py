@@ -6,27 +6,24 @@ import resource
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 
+import command
 import openai_server
 import pandas as pd
 import pytest
-from generation_files import arguments, irllrec, write_dataset
+from generation_files import arguments, write_dataset
 from recbole_irllrec.dataset_tools.generate import evidence_outside, texts
 from recbole_irllrec.dataset_tools.generation.store import open_store
 
 from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import load_config, split_datasets
 
-COMMAND = [sys.executable, "-m", "recbole_irllrec.cli.app"]
-
 
 @contextlib.contextmanager
 def started(folder, url, *more, **how):
     """The command in a process of its own."""
-    command = [*COMMAND, *map(str, arguments(folder, url, *more))]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **how)
+    process = command.start(*arguments(folder, url, *more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how)
     try:
         yield process
     finally:
@@ -34,15 +31,10 @@ def started(folder, url, *more, **how):
         process.communicate()
 
 
-@pytest.fixture
-def again(tmp_path, monkeypatch, capsys):
-    """Runs the command in this process. Returns its exit status and what it says on standard error."""
-
-    def again(url, *more):
-        status, _, err = irllrec(monkeypatch, capsys, *arguments(tmp_path, url, *more))
-        return status, err
-
-    return again
+def again(url, folder, *more):
+    """The exit status of the command in this process, and what it said on standard error."""
+    done = command.ended(*arguments(folder, url, *more))
+    return done.returncode, done.stderr
 
 
 def stored(folder, condition="1"):
@@ -72,7 +64,7 @@ def account_of_prompts(server):
     return frame
 
 
-def test_two_thousand_users_a_fifth_of_the_requests_failing_and_a_kill_in_the_middle(tmp_path, again):
+def test_two_thousand_users_a_fifth_of_the_requests_failing_and_a_kill_in_the_middle(tmp_path):
     n_users, n_items, concurrency = 2000, 40, 32
     parts = write_dataset(tmp_path, n_users=n_users, n_items=n_items, reviews=False)
     pace = ("--concurrency", concurrency, "--timeout", "2", "--tries", "8")
@@ -83,7 +75,7 @@ def test_two_thousand_users_a_fifth_of_the_requests_failing_and_a_kill_in_the_mi
             process.wait()
         killed = time.time()
         kept = stored(tmp_path)
-        status, output = again(server.url, *pace)
+        status, output = again(server.url, tmp_path, *pace)
         assert status == 0, output
         asked = account_of_prompts(server)
     final = stored(tmp_path)
@@ -118,7 +110,7 @@ def test_ctrl_c_keeps_what_is_under_way(tmp_path):
     write_dataset(tmp_path, n_users=300, n_items=20)
     with openai_server.serve(latency=0.3) as server:
         with started(tmp_path, server.url, "--concurrency", "8") as process:
-            wait_until(lambda: len(stored(tmp_path)) >= 20, process)
+            wait_until(lambda: len(stored(tmp_path)) >= 40, process)  # in the midst of the users
             process.send_signal(signal.SIGINT)
             output, _ = process.communicate(timeout=60)
         assert process.returncode == 130 and "Traceback" not in output
@@ -127,11 +119,11 @@ def test_ctrl_c_keeps_what_is_under_way(tmp_path):
     assert len(answered) == len(stored(tmp_path)) < 320
 
 
-def test_a_store_in_use_is_refused_and_its_owner_goes_on(tmp_path, again):
+def test_a_store_in_use_is_refused_and_its_owner_goes_on(tmp_path):
     write_dataset(tmp_path, n_users=40, n_items=5)
     with openai_server.serve(latency=1) as server, started(tmp_path, server.url, "--concurrency", "1") as first:
         wait_until(lambda: len(stored(tmp_path)) >= 1, first)
-        status, output = again(server.url)
+        status, output = again(server.url, tmp_path)
         assert status == 1 and "is in use by a running process" in output and "Traceback" not in output
         assert first.poll() is None
         with open_store(tmp_path / "shop" / "shop.answers.sqlite") as store:  # reading is allowed
@@ -140,7 +132,7 @@ def test_a_store_in_use_is_refused_and_its_owner_goes_on(tmp_path, again):
         assert first.wait(120) == 0
 
 
-def test_a_full_disk_loses_nothing(tmp_path, again):
+def test_a_full_disk_loses_nothing(tmp_path):
     write_dataset(tmp_path, n_users=120, n_items=20, reviews=False)
 
     def little_room():  # a file that would grow beyond cannot be written, as on a full disk
@@ -152,7 +144,7 @@ def test_a_full_disk_loses_nothing(tmp_path, again):
         assert process.returncode == 1 and "make room on the disk" in output and "Traceback" not in output
         kept = stored(tmp_path)
         assert 0 < len(kept) < 140
-        status, output = again(server.url)
+        status, output = again(server.url, tmp_path)
         assert status == 0, output
         assert set(kept["key"]) <= set(stored(tmp_path)["key"]) and len(stored(tmp_path)) == 140
         good = account_of_prompts(server)
@@ -175,7 +167,7 @@ def batches(tmp_path):
     return read
 
 
-def test_a_batch_is_not_submitted_twice_whenever_the_process_dies(tmp_path, batches, again):
+def test_a_batch_is_not_submitted_twice_whenever_the_process_dies(tmp_path, batches):
     write_dataset(tmp_path, n_users=6, n_items=5)
     with openai_server.serve(batch_polls=10**9) as server:
         with started(tmp_path, server.url, *BATCH) as process:  # killed while it waits
@@ -186,7 +178,7 @@ def test_a_batch_is_not_submitted_twice_whenever_the_process_dies(tmp_path, batc
         with contextlib.closing(sqlite3.connect(tmp_path / "shop" / "shop.answers.sqlite")) as db, db:
             db.execute("UPDATE batch SET batch_id = NULL")
         server.set(batch_polls=2)
-        status, output = again(server.url, *BATCH)
+        status, output = again(server.url, tmp_path, *BATCH)
         assert status == 0, output
         account = server.account()
     inputs = [entry["input"] for entry in account if entry["path"] == "batches"]
