@@ -44,7 +44,11 @@ IRLLREC = {"ranking_loss": "softmax", "learning_rate": 0.003} | OFF
 MODELS: dict[str, tuple[str, dict, dict]] = {
     "IRLLRec": ("IRLLRec", IRLLREC, SOFTMAX | TEXT),
     "IRLLRec without text": ("IRLLRec", IRLLREC | dict.fromkeys(TEXT, 0.0), SOFTMAX),
-    "LightGCN": ("LightGCN", {"learning_rate": 0.003}, {"reg_weight": [1e-6, 1e-5, 1e-4, 1e-3], "n_layers": [2, 3]}),
+    "LightGCN": (
+        "LightGCN",
+        {"learning_rate": 0.01, "stopping_step": 10},
+        {"reg_weight": [1e-6, 1e-5, 1e-4, 1e-3], "n_layers": [2, 3]},
+    ),
     "BPR": ("BPR", {"learning_rate": 0.003}, {"weight_decay": [0.0, 1e-6, 1e-5, 1e-4], "embedding_size": [32, 64]}),
     "EASE": ("EASE", {"epochs": 1}, {"reg_weight": [100.0, 200.0, 400.0, 700.0]}),
 }

@@ -17,7 +17,7 @@ from recbole_irllrec.data.loading import load_config, split_datasets
 from recbole_irllrec.data.text import KINDS, SIDES
 from recbole_irllrec.errors import IRLLRecError
 
-from .split import PARTS, own_settings
+from .split import PARTS
 
 _QUANTILES = {"min": 0, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "max": 1}
 _FEW = 5  # interactions
@@ -39,7 +39,7 @@ def describe(dataset: str, data_path: Path | None = None, config_files: str | No
     Raises:
         IRLLRecError: the data set is not there, or a text of it cannot be read.
     """
-    config = load_config(dataset, data_path, config_files, {} if config_files else own_settings(dataset, data_path))
+    config = load_config(dataset, data_path, config_files)
     if not Path(config["data_path"]).is_dir():
         raise IRLLRecError(f"{config['data_path']} is not there: give the data set's right name, or --data-path.")
     init_seed(config["seed"], config["reproducibility"])

@@ -30,24 +30,6 @@ _FILTERS: tuple[str, ...] = ("rm_dup_inter", "val_interval", "filter_inter_by_us
 _FILTERS += ("item_inter_num_interval", "benchmark_filename")
 
 
-def own_settings(dataset: str, data_path: Path | None) -> dict[str, Any]:
-    """The settings in a data set's folder, ``<dataset>.yaml``, without where it lies; none if there are none.
-
-    Raises:
-        IRLLRecError: the file is no YAML.
-    """
-    path = (data_path or Path("dataset")) / dataset / f"{dataset}.yaml"
-    if not path.is_file():
-        return {}
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError):
-        found = None
-    if not isinstance(found, dict):
-        raise IRLLRecError(f"{path} holds no settings in YAML: mend or delete it.")
-    return {name: value for name, value in found.items() if name != "data_path"}
-
-
 class _Placed(Dataset):
     """RecBole's data set, of which each interaction knows its place in the file."""
 
@@ -116,9 +98,8 @@ def split(
 def _config(
     dataset: str, data_path: Path | None, config_files: str | None, eval_args: dict, seed: int | None
 ) -> Config:
-    settings = {} if config_files else own_settings(dataset, data_path)
-    below = load_config(dataset, data_path, config_files, {**settings, "benchmark_filename": None})
-    settings |= {"benchmark_filename": None, "eval_args": {**below["eval_args"], **eval_args}}
+    below = load_config(dataset, data_path, config_files, {"benchmark_filename": None})
+    settings: dict[str, Any] = {"benchmark_filename": None, "eval_args": {**below["eval_args"], **eval_args}}
     if seed is not None:
         settings["seed"] = seed
     if settings["eval_args"]["order"] == "TO" or "TS" in settings["eval_args"]["split"]:
@@ -183,7 +164,7 @@ def _write_settings(before: Path, path: Path, config: Config, name: str, out: Pa
         kept = settings_text(yaml.safe_load(kept))
     if kept and not kept.endswith("\n"):
         kept += "\n"
-    default = load_config(name, out)
+    default = load_config(name, out, config_files="")
     settings = {
         argument: config[argument]
         for argument in dataset_arguments

@@ -277,12 +277,9 @@ def check(
 
 
 def _config(dataset: str, data_path: Path | None, config_files: str | None):
-    """The settings of a run on the data set; without files those in its own folder, where there are any."""
-    from recbole_irllrec.dataset_tools.split import own_settings
-
     from ..data.loading import load_config
 
-    return load_config(dataset, data_path, config_files, {} if config_files else own_settings(dataset, data_path))
+    return load_config(dataset, data_path, config_files)
 
 
 def _each(given: str, every: tuple[str, ...]) -> list[str]:

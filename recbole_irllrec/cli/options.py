@@ -15,5 +15,9 @@ DataPath = Annotated[
 ]
 ConfigFiles = Annotated[
     str | None,
-    typer.Option(help='YAML files with RecBole settings, "first.yaml second.yaml".', show_default=False),
+    typer.Option(
+        help='YAML files with RecBole settings, "first.yaml second.yaml"; without them DATASET.yaml in the data set\'s '
+        "folder, where there is one.",
+        show_default=False,
+    ),
 ]

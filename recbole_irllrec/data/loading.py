@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.utils import init_seed
 
+from ..errors import IRLLRecError
 from .dataset import IRLLRecDataset
 
 
@@ -25,17 +27,20 @@ def load_config(
     Args:
         dataset: the data set's name.
         data_path: the folder that holds its folder; None as RecBole finds it.
-        config_files: YAML files, parted by spaces.
+        config_files: YAML files, parted by spaces;
+            None for ``<dataset>.yaml`` in the data set's folder, if it is there.
         settings: lie above those of the files.
         model: the model's name.
 
     Raises:
-        IRLLRecError: a setting is refused.
+        IRLLRecError: a setting is refused, or that file is no YAML.
         FileNotFoundError: a file is not there.
     """
-    above = {} if data_path is None else {"data_path": str(data_path)}
+    above = _own_settings(dataset, data_path) if config_files is None else {}
+    if data_path is not None:
+        above["data_path"] = str(data_path)
     with _no_arguments():
-        config = Config(model, dataset, config_files.split() if config_files else None, {**above, **(settings or {})})
+        config = Config(model, dataset, (config_files or "").split(), {**above, **(settings or {})})
     if data_path is not None:
         config["data_path"] = str(data_path / dataset)  # RecBole takes its own ml-100k whatever is said
     return config
@@ -45,6 +50,24 @@ def split_datasets(config: Config) -> tuple[IRLLRecDataset, IRLLRecDataset, IRLL
     """The training, validation and test data sets, the same as of a run with these settings; they share their ids."""
     init_seed(config["seed"], config["reproducibility"])  # RecBole draws the split with it
     return tuple(create_dataset(config).build())  # type: ignore[return-value]
+
+
+def _own_settings(dataset: str, data_path: Path | None) -> dict[str, Any]:
+    """What ``<dataset>.yaml`` in a data set's folder says, without where that lies; nothing if there is no such file.
+
+    Raises:
+        IRLLRecError: the file is no YAML.
+    """
+    path = (data_path or Path("dataset")) / dataset / f"{dataset}.yaml"
+    if not path.is_file():
+        return {}
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError):
+        found = None
+    if not isinstance(found, dict):
+        raise IRLLRecError(f"{path} holds no settings in YAML: mend or delete it.")
+    return {name: value for name, value in found.items() if name != "data_path"}
 
 
 @contextlib.contextmanager
