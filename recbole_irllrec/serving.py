@@ -13,7 +13,7 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
-from recbole.utils import ModelType, get_model, init_seed
+from recbole.utils import ModelType, get_model
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
@@ -94,7 +94,6 @@ def serve(
             f"recommender such as IRLLRec or LightGCN."
         )
     _prepare(config, path, data_path)
-    init_seed(config["seed"], config["reproducibility"])  # the split is drawn with it
     parts = split_datasets(config)
     train = parts[0]
     user_tokens, item_tokens = (
