@@ -49,13 +49,15 @@ TRANSLATED = {"translation_weight": 0.01, "matching_weight": 0.01}
 VARIANTS = {
     "exact": {"contrast_nodes": "all", "text_dim": None},
     "default": {},
-    "sampled, 1024 nodes": {"contrast_nodes": 1024},
+    "4096 nodes": {"contrast_nodes": 4096},
+    "1024 nodes": {"contrast_nodes": 1024},
+    "512 nodes": {"contrast_nodes": 512},
+    "256 nodes": {"contrast_nodes": 256},
     "text_dim: ~": {"text_dim": None},
     "text_dim: 64": {"text_dim": 64},
     "text_dim: 32": {"text_dim": 32},
     "exact, translated": {"contrast_nodes": "all", "text_dim": None, **TRANSLATED},
     "default, translated": TRANSLATED,
-    "sampled, 1024 nodes, translated": {"contrast_nodes": 1024, **TRANSLATED},
 }
 
 
