@@ -15,7 +15,9 @@ def run(*arguments) -> subprocess.CompletedProcess:
 def test_overrides_beat_files():
     Path("first.yaml").write_text("embedding_size: 8\nn_layers: 1\n")
     Path("second.yaml").write_text("n_layers: 2\n")
-    result = run("--model=IRLLRec", *ONE_EPOCH, "--config_files=first.yaml second.yaml", "--embedding_size=16")
+    Path("empty.yaml").touch()
+    files = "--config_files=first.yaml second.yaml empty.yaml"
+    result = run("--model=IRLLRec", *ONE_EPOCH, files, "--embedding_size=16")
     assert result.returncode == 0, result.stderr[-2000:]
     assert "recall@10" in result.stdout and "FutureWarning" not in result.stderr
     (log,) = Path("log/IRLLRec").iterdir()
@@ -28,11 +30,13 @@ def test_other_models_run_too():
 
 
 def test_errors_are_one_sentence():
+    Path("list.yaml").write_text("- n_layers\n")
     for arguments, words in (
         (["--model=IRLRec"], "IRLLRec"),
         (["--model=IRLLRec", "--profile_weight=-1"], "profile_weight"),
         (["--model=IRLLRec", "--profle_weight=1"], "did you mean profile_weight"),
         (["--model=IRLLRec", "--config_files=nothing.yaml"], "nothing.yaml"),
+        (["--model=IRLLRec", "--config_files=list.yaml"], "list.yaml holds no settings"),
         (["--model=IRLLRec", "--item_profile_table=nothing.parquet"], "nothing.parquet"),
     ):
         result = run(*arguments, *ONE_EPOCH)
