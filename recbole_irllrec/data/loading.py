@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,13 @@ def _settings_in(path: Path) -> dict[str, Any]:
 
 def split_datasets(config: Config) -> tuple[IRLLRecDataset, IRLLRecDataset, IRLLRecDataset]:
     """The training, validation and test data sets, the same as of a run with these settings; they share their ids."""
-    init_seed(config["seed"], config["reproducibility"])  # RecBole draws the split with it
-    return tuple(create_dataset(config).build())  # type: ignore[return-value]
+    return tuple(seeded_dataset(config).build())
+
+
+def seeded_dataset(config: Config, kind: Callable[[Config], Any] = create_dataset) -> Any:
+    """A data set of this kind whose ``build()`` draws the same split as a run with these settings."""
+    init_seed(config["seed"], config["reproducibility"])
+    return kind(config)
 
 
 @contextlib.contextmanager
