@@ -1,4 +1,4 @@
-"""The irllrec command, as the tests run it."""
+"""The commands, as the tests run them."""
 
 import contextlib
 import io
@@ -9,25 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from recbole_irllrec.cli.app import main
+from recbole_irllrec.cli import app, run_recbole
+
+PROGRAMS = {"irllrec": app.main, "run_recbole": run_recbole.main}
 
 
-def irllrec(*arguments) -> int:
+def irllrec(*arguments, program="irllrec") -> int:
     """Run the command in this process; returns its exit status."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["irllrec", *map(str, arguments)])
+        patch.setattr("sys.argv", [program, *map(str, arguments)])
         patch.setenv("COLUMNS", "200")
         try:
-            return main()
+            return PROGRAMS[program]()
         except SystemExit as stop:  # typer's own
             return stop.code
 
 
-def ended(*arguments) -> subprocess.CompletedProcess:
+def ended(*arguments, program="irllrec") -> subprocess.CompletedProcess:
     """Run the command in this process; returns its exit status and what it printed."""
     out, error = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        status = irllrec(*arguments)
+        status = irllrec(*arguments, program=program)
     return subprocess.CompletedProcess(arguments, status or 0, out.getvalue(), error.getvalue())
 
 
