@@ -6,7 +6,7 @@ from pathlib import Path
 
 import command
 import pytest
-from text_files import write_dataset
+from text_files import TRAIN, write_dataset
 
 from recbole_irllrec import IRLLRecError
 
@@ -32,9 +32,10 @@ def test_overrides_beat_files():
 
 
 def test_other_models_run_too():
-    write_dataset(Path("dataset"))
-    result = run("--model=BPR", "--dataset=tiny", "--benchmark_filename=['train', 'valid', 'test']", "--epochs=1")
-    assert result.returncode == 0 and "recall@10" in result.stdout
+    write_dataset(Path("dataset"), train=[*TRAIN, ("u4", "i5")])
+    parts = "--benchmark_filename=['train', 'valid', 'test']"
+    result = run("--model=BPR", "--dataset=tiny", parts, "--epochs=1", "--topk=2", "--valid_metric=MRR@2")
+    assert result.returncode == 0 and "recall@2" in result.stdout
 
 
 def test_errors_are_one_sentence():

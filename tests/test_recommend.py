@@ -4,8 +4,6 @@ import json
 import os
 import pickle
 import signal
-import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from command import full_disk, in_a_process
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recbole.quick_start import load_data_and_model, run_recbole
@@ -341,47 +340,35 @@ def test_what_fails_midway_leaves_the_old_file():
     assert sorted(os.listdir()) == ["x.csv", "x.jsonl", "x.parquet"]
 
 
+def killed_midway():
+    """Write a row, and die before the next."""
+    recommend._ROW_GROUP = 1
+
+    def tables():
+        yield pa.table([["u"], [1], ["i"], [0.5]], SCHEMA)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    write_tables("x.csv", Recommendations(SCHEMA, tables()))
+
+
 def test_killed_midway_leaves_the_old_file(tmp_path):
-    script = """
-import time, sys
-import pyarrow as pa
-from recbole_irllrec import recommend
-recommend._ROW_GROUP = 1
-def tables():
-    yield pa.table([["u"], [1], ["i"], [0.5]], recommend.SCHEMA)
-    print("written", flush=True)
-    time.sleep(600)
-recommend.write_tables("x.csv", recommend.Recommendations(recommend.SCHEMA, tables()))
-"""
     Path("x.csv").write_text("old")
-    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert child.stdout.readline() == "written\n"
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    process = in_a_process("said", killed_midway)
+    process.join()
+    assert process.exitcode == -9
     assert Path("x.csv").read_text() == "old" and len(list(tmp_path.glob(".x.csv.*.tmp"))) == 1
 
 
-LIMITED = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-from recbole_irllrec.cli.app import main
-checkpoint = sys.argv[1]
-sys.argv = ["irllrec", "recommend", checkpoint, "--users", "all", "--out", "x.parquet"]
-first = main()
-sys.argv = ["irllrec", "export", checkpoint, "--out", "v", "--format", "npy"]
-sys.exit(first + main())
-"""
-
-
-def test_no_room_for_the_file(checkpoint):
-    """A limit on the size of files, which a process meets as it meets a full disk."""
+def test_no_room_for_the_file(checkpoint, irllrec):
     Path("v").mkdir()
     files = (Path("x.parquet"), Path("v/users.npy"))
     for file in files:
         file.write_text("old")
-    done = subprocess.run([sys.executable, "-c", LIMITED, checkpoint], capture_output=True, text=True)
-    sentences = [line for line in done.stderr.splitlines() if line.startswith("irllrec: ")]
-    assert sentences == [f"irllrec: {file}: file too large." for file in files] and done.returncode == 2
+    with full_disk(20_000):
+        assert "x.parquet: file too large." in refused(
+            irllrec("recommend", checkpoint, "--users", "all", "--out", "x.parquet")
+        )
+        assert "v/users.npy: file too large." in refused(irllrec("export", checkpoint, "--out", "v", "--format", "npy"))
     assert all(file.read_text() == "old" for file in files)
     assert sorted(os.listdir()) == ["v", "x.parquet"] and os.listdir("v") == ["users.npy"]
 
