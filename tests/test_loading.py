@@ -11,8 +11,8 @@ from recbole_irllrec import IRLLRecError
 from recbole_irllrec.data.loading import load_config, settings_files, split_datasets
 
 
-def test_the_split_is_that_of_a_run():
-    config = load_config("ml-100k", settings={"seed": 7})
+def test_the_split_is_that_of_a_run(small):
+    config = load_config("small", settings={"seed": 7, **small})
     init_seed(7, True)  # as RecBole's run_recbole, first thing
     (expected, *_) = create_dataset(config).build()
     for _ in range(2):  # whatever was drawn before
