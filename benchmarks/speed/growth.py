@@ -3,12 +3,12 @@
     python benchmarks/speed/growth.py
 
 A node for every 50 interactions (60 % users), texts 128 wide, the defaults, which sample the contrasts. Each size in a
-process of its own: seconds to build the graph (on one thread), seconds a step at batches of 4,096, 16,384 and 65,536 (the
-least work a full-graph step can be spread over), seconds an epoch, and the most memory. An epoch is the steps times the
-median step, but for the smallest size, whose epoch is run. RecBole's own loading (atomic file to loaders) is timed apart, of
-1e5 and 1e6 interactions; `--load-largest` adds 1e7, which takes 3 minutes and 10 GB. Nine minutes on two cores without it.
+process of its own: seconds to build the graph (on one thread), seconds a step and an epoch in batches of 4,096, 16,384
+and 65,536 triples, and the most memory. An epoch is the steps times the median step, but for the smallest size, whose
+epoch is run as well. RecBole's own way from the atomic file to the loaders is measured apart, of 1e5 and 1e6
+interactions; `--load-largest` adds 1e7, which takes 3 minutes and 10 GB. Nine minutes on two cores without it.
 
-Writes a plot too (needs matplotlib), with the exponents fitted to the three sizes.
+Draws the figures in results/speed/growth.svg, too (needs matplotlib), with the exponents fitted to them.
 """
 
 import argparse
@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 import torch
 from measuring import (
-    DEVICE,
     RESULTS,
     SyntheticDataset,
     alternate,
@@ -45,11 +44,11 @@ def dataset(n_interactions: int) -> SyntheticDataset:
 
 def training(n_interactions: int) -> dict:
     """Graph, steps, an epoch and memory of one size."""
-    from recbole_irllrec.model.graph import InteractionGraph
-    from recbole_irllrec.model.irllrec import IRLLRec
     from recbole_runs import OUR_DEFAULTS
 
     from recbole_irllrec.data.loading import load_config
+    from recbole_irllrec.model.graph import InteractionGraph
+    from recbole_irllrec.model.irllrec import IRLLRec
 
     data = dataset(n_interactions)
     threads = torch.get_num_threads()
@@ -72,7 +71,8 @@ def training(n_interactions: int) -> dict:
         taken = alternate({str(batch): partial(step, batch) for batch in BATCHES}, STEPS[n_interactions])
     found |= {"memory_mib": memory, "step_seconds": {batch: spread(values) for batch, values in taken.items()}}
     found["epoch_seconds"] = {
-        batch: times["median"] * math.ceil(n_interactions / int(batch)) for batch, times in found["step_seconds"].items()
+        batch: times["median"] * math.ceil(n_interactions / int(batch))
+        for batch, times in found["step_seconds"].items()
     }
     if n_interactions == SIZES[0]:
         steps = math.ceil(n_interactions / BATCHES[0])
@@ -151,9 +151,7 @@ def main() -> None:
             loaded.append(in_child(loading, size))
             print(loaded[-1], flush=True)
     panels = series(trained, loaded)
-    exponents = {
-        f"{panel}: {name}": exponent(*line) for panel, lines in panels.items() for name, line in lines.items()
-    }
+    exponents = {f"{panel}: {name}": exponent(*line) for panel, lines in panels.items() for name, line in lines.items()}
     rows = [
         {
             "interactions": f"{each['interactions']:,}",

@@ -177,10 +177,14 @@ class SyntheticDataset:
         ones = np.ones(len(self.users), np.float32)
         return sp.coo_matrix((ones, (self.users + 1, self.items + 1)), shape=(self.n_users + 1, self.n_items + 1))
 
-    def text(self, kind: str) -> np.ndarray:
-        """[N, width] random embeddings of unit length, float32, the same at each call."""
+    def text(self, kind: str, text_dim: int | None = None) -> np.ndarray:
+        """[N, width] random embeddings of unit length, float32, the same at each call.
+
+        With the setting ``text_dim`` no wider than that: what is drawn so costs a step as much as what is reduced so.
+        """
         rng = np.random.default_rng(sum(kind.encode()))
-        texts = rng.standard_normal((self.n_users + self.n_items, self.widths[kind]), dtype=np.float32)
+        width = min(self.widths[kind], text_dim or self.widths[kind])
+        texts = rng.standard_normal((self.n_users + self.n_items, width), dtype=np.float32)
         texts /= np.linalg.norm(texts, axis=1, keepdims=True)
         return texts
 
@@ -189,7 +193,7 @@ class SyntheticDataset:
         from recbole_irllrec.data.text import NodeText
 
         present = np.ones(self.n_users + self.n_items, dtype=bool)
-        return {kind: NodeText(self.text(kind), present) for kind in kinds}
+        return {kind: NodeText(self.text(kind, config["text_dim"]), present) for kind in kinds}
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """A batch as RecBole's loader makes it, negatives drawn evenly, those that the user has among them."""

@@ -3,6 +3,7 @@
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -19,6 +20,7 @@ from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import load_config
 from recbole_irllrec.settings import defaults
 
+warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
 QUIET = {"show_progress": False, "epochs": 1, "metrics": ["Recall", "NDCG"], "topk": [20], "valid_metric": "NDCG@20"}
 # what stands in properties/model/IRLLRec.yaml, whatever was tuned for a data set
 OUR_DEFAULTS = defaults("IRLLRec", "none", {}, yaml.SafeLoader)
