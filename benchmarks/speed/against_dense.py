@@ -10,7 +10,6 @@ First, from the same parameters and with the same noise, exact and dense give th
 memory of a first step is measured in a process of its own; then they take turns. About five minutes on two cores, 8 GB.
 """
 
-import argparse
 from collections.abc import Callable
 
 import numpy as np
@@ -22,6 +21,8 @@ from measuring import (
     DEVICE,
     SyntheticDataset,
     alternate,
+    begin,
+    command_line,
     in_child,
     peak_memory,
     ratio,
@@ -136,11 +137,10 @@ def differences(width: str) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="rounds, after one to warm up (default: 3)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    begin(arguments)
 
     apart = {width: differences(width) for width in WIDTHS}
     worst = {width: max(max(each.values()) for each in of.values()) for width, of in apart.items()}
@@ -148,7 +148,7 @@ def main() -> None:
     if max(worst.values()) > 1e-4:
         raise SystemExit("They are not the same: no comparison.")
 
-    peaks = {name: in_child(memory, *variant) for name, variant in VARIANTS.items()}
+    peaks = {name: in_child(arguments, memory, *variant) for name, variant in VARIANTS.items()}
     taken: dict[str, list[float]] = {}
     for width in WIDTHS:
         of_width = {name: stepper(*variant) for name, variant in VARIANTS.items() if variant[0] == width}

@@ -8,13 +8,11 @@ with texts 1,536 (profile) and 3,072 (intent) wide, which `text_dim` reduces. Wh
 About eight minutes on two cores.
 """
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-import torch
-from measuring import AMAZON_BOOK, SyntheticDataset, alternate, ratio, report, shown, spread
+from measuring import AMAZON_BOOK, SyntheticDataset, alternate, begin, command_line, ratio, report, shown, spread
 from recbole_runs import OUR_DEFAULTS, Run, own_folder, write_dataset
 
 BATCHES = (2048, 4096)  # RecBole's default; as published
@@ -33,11 +31,10 @@ def comparisons(folder: Path) -> Iterator[tuple[str, int, dict[str, Run]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="rounds (default: 3)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    begin(arguments)
     rows, results = [], []
     with own_folder() as folder:
         write_dataset(folder, AMAZON, SyntheticDataset(**AMAZON_BOOK, widths=WIDTHS))

@@ -2,21 +2,19 @@
 
     python benchmarks/speed/epoch_parts.py
 
-On ml-100k and on random data of Amazon-book's size, with IRLLRec's defaults: each part of a run once or as the median of
-some; then what RecBole and this package offer against the largest of them. About four minutes on two CPU cores.
+On ml-100k and on random data of Amazon-book's size, with IRLLRec's defaults: each part of a run, once or as the median
+of some; then what RecBole and this package offer against the largest of them. Four minutes on two CPU cores.
 """
 
-import argparse
 from collections.abc import Callable
 
 import pandas as pd
-import torch
-from measuring import AMAZON_BOOK, SyntheticDataset, alternate, report, seconds, shown, spread
+from measuring import AMAZON_BOOK, SyntheticDataset, alternate, begin, command_line, report, seconds, shown, spread
 from recbole_runs import OUR_DEFAULTS, Run, own_folder, write_dataset
 
 AMAZON = "random-amazon-book"
 WIDTHS = {"profile": 1536, "intent": 3072}
-# what changes the rest of an epoch: name -> settings of IRLLRec, or of LightGCN in the second place
+# name -> model and settings
 VALIDATIONS = {
     "LightGCN, eval_batch_size 4,096 (RecBole's default)": ("LightGCN", {}),
     "LightGCN, eval_batch_size 16,777,216": ("LightGCN", {"eval_batch_size": 1 << 24}),
@@ -41,11 +39,10 @@ def drained(run: Run) -> Callable[[], None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="rounds, after one to warm up (default: 3)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    begin(arguments)
     rows, results = [], {}
     with own_folder() as folder:
         write_dataset(folder, AMAZON, SyntheticDataset(**AMAZON_BOOK, widths=WIDTHS))

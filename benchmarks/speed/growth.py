@@ -11,7 +11,6 @@ interactions; `--load-largest` adds 1e7, which takes 3 minutes and 10 GB. Nine m
 Draws the figures in results/speed/growth.svg, too (needs matplotlib), with the exponents fitted to them.
 """
 
-import argparse
 import math
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,8 @@ from measuring import (
     RESULTS,
     SyntheticDataset,
     alternate,
+    begin,
+    command_line,
     in_child,
     peak_memory,
     report,
@@ -137,18 +138,17 @@ def plot(panels: dict, exponents: dict[str, float], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
+    parser = command_line(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, choices=SIZES, help="interactions")
     parser.add_argument("--load-largest", action="store_true", help="let RecBole load 1e7 interactions, too")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    begin(arguments)
     trained, loaded = [], []
     for size in arguments.sizes:
-        trained.append(in_child(training, size))
+        trained.append(in_child(arguments, training, size))
         print(trained[-1], flush=True)
         if size < SIZES[-1] or arguments.load_largest:
-            loaded.append(in_child(loading, size))
+            loaded.append(in_child(arguments, loading, size))
             print(loaded[-1], flush=True)
     panels = series(trained, loaded)
     exponents = {f"{panel}: {name}": exponent(*line) for panel, lines in panels.items() for name, line in lines.items()}

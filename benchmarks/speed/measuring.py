@@ -1,5 +1,6 @@
 """What the speed benchmarks share: alternating timers, peak memory, synthetic data, results as JSON and Markdown."""
 
+import argparse
 import gc
 import json
 import os
@@ -30,6 +31,29 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # ---- time and memory ------------------------------------------------------------------------------------------------
 
 
+def command_line(description: str) -> argparse.ArgumentParser:
+    """The options of every program here; `begin` obeys them."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
+    parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="measure the processor's time instead of the clock's: on a machine that does other work, too, with one "
+        "thread",
+    )
+    return parser
+
+
+def begin(arguments: argparse.Namespace) -> None:
+    """Set threads and clock; call it first."""
+    global _clock
+    torch.set_num_threads(arguments.threads)
+    _clock = time.process_time if arguments.processor_time else time.perf_counter
+
+
+_clock: Callable[[], float] = time.perf_counter
+
+
 def synchronize() -> None:
     """Wait for the GPU, if there is one."""
     if torch.cuda.is_available():
@@ -39,10 +63,10 @@ def synchronize() -> None:
 def seconds(task: Callable[[], object]) -> float:
     """How long a task takes."""
     synchronize()
-    begun = time.perf_counter()
+    begun = _clock()
     task()
     synchronize()
-    return time.perf_counter() - begun
+    return _clock() - begun
 
 
 def alternate(tasks: dict[str, Callable[[], object]], repeats: int, warm_up: int = 1) -> dict[str, list[float]]:
@@ -109,10 +133,9 @@ def peak_memory() -> Iterator[dict[str, float]]:
     found |= {"peak": peak / MIB, "growth": (peak - before) / MIB}
 
 
-def in_child(function: Callable, *arguments, threads: int | None = None) -> Any:
+def in_child(options: argparse.Namespace, function: Callable, *arguments) -> Any:
     """What a function of a module returns, called in a fresh process: its memory is its own."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        pool.submit(torch.set_num_threads, threads or torch.get_num_threads()).result()
+    with ProcessPoolExecutor(1, get_context("spawn"), begin, (options,)) as pool:
         return pool.submit(function, *arguments).result()
 
 
@@ -224,6 +247,7 @@ def machine() -> dict[str, Any]:
         "processor": name,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "time": "of the processor" if _clock is time.process_time else "of the clock",
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -237,7 +261,7 @@ def machine() -> dict[str, Any]:
 def report(name: str, results: dict[str, Any], *tables: pd.DataFrame) -> None:
     """Write ``results/speed/<name>.json`` and ``.md``, and print both; the tables are what the second holds."""
     data = {"machine": machine(), **results}
-    told = "{processor}, {cores} cores, {threads} threads, torch {torch}".format(**data["machine"])
+    told = "{processor}, {cores} cores, {threads} threads, torch {torch}; time {time}".format(**data["machine"])
     told += f", {data['machine']['gpu']}" if "gpu" in data["machine"] else ""
     text = "\n\n".join([*(table.to_markdown(index=False, disable_numparse=True) for table in tables), told]) + "\n"
     RESULTS.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,6 @@ exponentials alone, in a block that the cache holds; and a copy of the bytes tha
 two add up, the third counts where it is larger.
 """
 
-import argparse
 import statistics
 import time
 from collections import Counter, defaultdict
@@ -22,7 +21,7 @@ from functools import wraps
 import numpy as np
 import pandas as pd
 import torch
-from measuring import AMAZON_BOOK, SyntheticDataset, report, seconds
+from measuring import AMAZON_BOOK, SyntheticDataset, begin, command_line, report, seconds
 from recbole_runs import OUR_DEFAULTS
 from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -153,14 +152,13 @@ def least_bytes(model: IRLLRec, batch: int) -> dict[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--steps", type=int, default=10, help="profiled, after two to warm up (default: 10)")
     parser.add_argument("--batch", type=int, default=2048, help="triples a step (default: 2048, RecBole's)")
     parser.add_argument("--d", type=int, default=OUR_DEFAULTS["embedding_size"], help="embedding size (the default's)")
     parser.add_argument("--exact", action="store_true", help="contrast_nodes: all, text_dim: ~")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    begin(arguments)
     if torch.cuda.is_available():
         raise SystemExit("This profile is of a CPU: hide the GPU with CUDA_VISIBLE_DEVICES=''.")
     label_parts()

@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,10 +91,9 @@ class Run:
         inner, taken = trainer._train_epoch, []
 
         def timed(*arguments, **options):
-            begun = time.perf_counter()
-            losses = inner(*arguments, **options)
-            taken.append(time.perf_counter() - begun)
-            return losses
+            losses: list = []
+            taken.append(seconds(lambda: losses.append(inner(*arguments, **options))))
+            return losses[0]
 
         trainer._train_epoch = timed
         trainer.fit(self.loaders[0], verbose=False, saved=False)
