@@ -38,7 +38,9 @@ OF_DATASET = {
     "ml-100k-split": {"softmax_temperature": 0.25, "epochs": 25, "stopping_step": 5},
     "citeulike-a": {
         "softmax_temperature": 0.15,
-        "epochs": 14,
+        "embedding_size": 32,
+        "epochs": 12,
+        "eval_step": 2,
         "stopping_step": 2,
         "user_text": "mean_of_items",
         "min_text_coverage": 0.0,
@@ -49,13 +51,16 @@ TRANSLATED = {"translation_weight": 0.01, "matching_weight": 0.01}
 VARIANTS = {
     "exact": {"contrast_nodes": "all", "text_dim": None},
     "default": {},
-    "sampled, 1024 nodes": {"contrast_nodes": 1024},
+    "4096 nodes": {"contrast_nodes": 4096},
+    "1024 nodes": {"contrast_nodes": 1024},
+    "512 nodes": {"contrast_nodes": 512},
+    "256 nodes": {"contrast_nodes": 256},
+    "32 intents": {"n_intents": 32},
     "text_dim: ~": {"text_dim": None},
     "text_dim: 64": {"text_dim": 64},
     "text_dim: 32": {"text_dim": 32},
     "exact, translated": {"contrast_nodes": "all", "text_dim": None, **TRANSLATED},
     "default, translated": TRANSLATED,
-    "sampled, 1024 nodes, translated": {"contrast_nodes": 1024, **TRANSLATED},
 }
 
 
@@ -88,9 +93,9 @@ def train(dataset: str, data_path: str, metric: str, settings: dict, seed: int) 
     return {
         "valid": scores[best],
         **{f"test {name}": value for name, value in tested.items()},
-        "best epoch": best + 1,
+        "best epoch": (best + 1) * config["eval_step"],
         "CPU seconds to it": round(seconds[best], 1),
-        "CPU seconds an epoch": round(seconds[-1] / len(seconds), 2),
+        "CPU seconds an epoch": round(seconds[-1] / (len(seconds) * config["eval_step"]), 2),
     }
 
 

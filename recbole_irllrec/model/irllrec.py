@@ -10,7 +10,7 @@ from ..errors import IRLLRecError
 from ..settings import read_settings
 from . import losses
 from .graph import InteractionGraph, interaction_intents, propagate
-from .sampling import ContrastSet, contrast_sets, sample_nodes
+from .sampling import ContrastSet, Triples, contrast_sets, sample_nodes, sample_triples
 from .texts import NodeEmbeddings, NodeTexts
 from .towers import IntentGate, TextTower, teacher_of, update_teacher
 
@@ -148,7 +148,7 @@ class IRLLRec(LightGCN):
         # before the teachers move, as published
         regularization = s.reg_weight * self._squared_parameters() if s.reg_weight > 0 else None
         self._update_teachers()
-        batch = (user, positive, negative)
+        batch = sample_triples((user, positive, negative), self._limit)
         profile_sets = self._contrast_sets(self.profile_texts, batch) if s.profile_weight > 0 else []
         pairwise_sets = self._contrast_sets(self.intent_texts, batch) if s.pairwise_weight > 0 else []
         intent_nodes = [candidates for _, _, candidates, _ in pairwise_sets]
@@ -170,12 +170,12 @@ class IRLLRec(LightGCN):
             if regularization is not None:
                 terms["regularization"] = regularization
             if s.profile_weight > 0:
-                aligned = self._alignment(final, profile, s.profile_temperature, profile_sets, len(user))
+                aligned = self._alignment(final, profile, s.profile_temperature, profile_sets, len(batch[0]))
                 terms["profile"] = s.profile_weight * aligned
             if self._uses_interaction_intents:
                 revealed = self.interaction_intents(layers)
             if s.pairwise_weight > 0:
-                aligned = self._alignment(revealed, intent, s.pairwise_temperature, pairwise_sets, len(user))
+                aligned = self._alignment(revealed, intent, s.pairwise_temperature, pairwise_sets, len(batch[0]))
                 terms["pairwise"] = s.pairwise_weight * aligned
             translation = final.new_zeros(())
             if s.translation_weight > 0:
@@ -204,7 +204,7 @@ class IRLLRec(LightGCN):
         hidden = tower.hidden(texts.of(nodes, self._dtype))
         return NodeEmbeddings(nodes, tower.output(hidden).to(self._dtype)), hidden
 
-    def _contrast_sets(self, texts: NodeTexts, batch: tuple[Tensor, Tensor, Tensor]) -> list[ContrastSet]:
+    def _contrast_sets(self, texts: NodeTexts, batch: Triples) -> list[ContrastSet]:
         return contrast_sets(batch, texts.present, texts.users, self._limit, self._dtype)
 
     def _teacher_intents(self, sample: Tensor, hidden: Tensor) -> Tensor:
@@ -245,10 +245,15 @@ class IRLLRec(LightGCN):
         self, base: Tensor, text: NodeEmbeddings, temperature: float, sets: list[ContrastSet], n_triples: int
     ) -> Tensor:
         """align(base, text; τ) of a batch of that many triples; base: [N, d]."""
+        if not sets:
+            return base.new_zeros(())
         total = base.new_zeros(())
-        for anchors, counts, candidates, bias in sets:
-            x, y = F.embedding(anchors, base), text.of(anchors)
-            total = total + losses.info_nce(x, y, counts, temperature, text.of(candidates), bias)
+        # looked up once: the gradient of each look-up is as large as what is looked up in
+        anchors, _, candidates, _ = zip(*sets, strict=True)
+        base_rows = F.embedding(torch.cat(anchors), base).split([len(nodes) for nodes in anchors])
+        text_rows = text.of(torch.cat(candidates)).split([len(nodes) for nodes in candidates])
+        for (_, counts, _, bias), x, texts in zip(sets, base_rows, text_rows, strict=True):
+            total = total + losses.info_nce(x, texts, counts, temperature, bias)
         return total / n_triples
 
     def _translation(self, intent: Tensor, final: Tensor) -> Tensor:

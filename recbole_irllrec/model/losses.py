@@ -33,9 +33,11 @@ class _Contrast(torch.autograd.Function):
         wanted = any(ctx.needs_input_grad)
         total = a.new_zeros(())
         grad_a, grad_b, grad_positive = torch.empty_like(a), torch.zeros_like(b), torch.empty_like(positive)
-        size = _row_block(b)
-        for rows in (slice(start, start + size) for start in range(0, len(a), size)):
-            exponential = torch.addmm(bias, a[rows], b.T)
+        size = min(_row_block(b), len(a))
+        block = a.new_empty(size, len(b))  # used again and again: fresh memory costs more than the products
+        for start in range(0, len(a), size):
+            rows = slice(start, start + size)
+            exponential = torch.addmm(bias, a[rows], b.T, out=block[: len(a[rows])])
             largest = exponential.amax(dim=1, keepdim=True)
             sums = exponential.sub_(largest).exp_().sum(dim=1)
             with torch.enable_grad():
@@ -83,23 +85,19 @@ def contrast(
         return _Contrast.apply(a, b, bias, positive, weight, row_loss)
 
 
-def info_nce(x: Tensor, y: Tensor, counts: Tensor, temperature: float, candidates: Tensor, bias: Tensor) -> Tensor:
-    """Σ over rows of counts · (−x̂·ŷ/τ + log Σ_{y'} exp(x̂·ŷ'/τ + bias)).
+def info_nce(x: Tensor, y: Tensor, counts: Tensor, temperature: float, bias: Tensor) -> Tensor:
+    """Σ over x's rows of counts · (−x̂·ŷ/τ + log Σ_{y'} exp(x̂·ŷ'/τ + bias)).
 
     Args:
         x: [n, d] anchors, each once.
-        y: [n, d] their positives.
-        counts: [n], how often each is contrasted.
+        y: [m, d], the n positives of the anchors first, then further negatives.
+        counts: [n], how often each anchor is contrasted.
         temperature: τ.
-        candidates: [m, d], the negatives with the positives among them.
-        bias: [m], the log of how many each candidate stands for.
+        bias: [m], the log of how many each row of y stands for.
     """
     x, y = unit(x) / temperature, unit(y)
-
-    def row_loss(positive: Tensor, log_sum: Tensor) -> Tensor:
-        return log_sum - positive
-
-    return contrast(x, unit(candidates), (x * y).sum(dim=1), row_loss, counts, bias)
+    positive = (x * y[: len(x)]).sum(dim=1)
+    return contrast(x, y, positive, lambda positive, log_sum: log_sum - positive, counts, bias)
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
