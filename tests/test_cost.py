@@ -122,8 +122,8 @@ def test_what_a_batch_repeats_is_contrasted_once(make, settings):
 
 # Measured. A change that needs more says so here; one that needs less lowers them.
 BUDGETS = {
-    "exact": (EXACT, {"flop": 466_400_000, "sparse_flop": 8_520_000, "allocated": 12_540_000}),
-    "sampled": (SAMPLED, {"flop": 31_470_000, "sparse_flop": 8_520_000, "allocated": 5_790_000}),
+    "exact": (EXACT, {"flop": 466_400_000, "sparse_flop": 8_520_000, "allocated": 13_340_000}),
+    "sampled": (SAMPLED, {"flop": 25_710_000, "sparse_flop": 8_520_000, "allocated": 4_380_000}),
 }
 
 
