@@ -46,7 +46,7 @@ def run(*arguments, status=0) -> subprocess.CompletedProcess:
 # Processes of their own begin as copies of one that has imported everything, which takes seconds each time.
 START_METHOD = "forkserver"
 _CONTEXT = multiprocessing.get_context(START_METHOD)
-_CONTEXT.set_forkserver_preload(["recbole_irllrec.cli.app", "recbole_irllrec.cli.run_recbole"])
+_CONTEXT.set_forkserver_preload(["recbole_irllrec.cli.app", "recbole_irllrec.cli.run_recbole", "torch._dynamo"])
 
 
 def in_a_process(output: Path, function, *arguments) -> BaseProcess:
