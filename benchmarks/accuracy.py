@@ -56,6 +56,7 @@ VARIANTS = {
     "512 nodes": {"contrast_nodes": 512},
     "256 nodes": {"contrast_nodes": 256},
     "32 intents": {"n_intents": 32},
+    "exact, text_dim: 128": {"contrast_nodes": "all"},
     "text_dim: ~": {"text_dim": None},
     "text_dim: 64": {"text_dim": 64},
     "text_dim: 32": {"text_dim": 32},
