@@ -56,15 +56,11 @@ TRANSLATED = {"translation_weight": 0.01, "matching_weight": 0.01}
 VARIANTS = {
     "exact": {"contrast_nodes": "all", "text_dim": None},
     "default": {},
-    "4096 nodes": {"contrast_nodes": 4096},
-    "1024 nodes": {"contrast_nodes": 1024},
     "512 nodes": {"contrast_nodes": 512},
-    "256 nodes": {"contrast_nodes": 256},
+    "text_dim: 128": {"text_dim": 128},
+    "exact, text_dim: 128": {"contrast_nodes": "all", "text_dim": 128},
+    "512 nodes, text_dim: 128": {"contrast_nodes": 512, "text_dim": 128},
     "32 intents": {"n_intents": 32},
-    "exact, text_dim: 128": {"contrast_nodes": "all"},
-    "text_dim: ~": {"text_dim": None},
-    "text_dim: 64": {"text_dim": 64},
-    "text_dim: 32": {"text_dim": 32},
     "exact, translated": {"contrast_nodes": "all", "text_dim": None, **TRANSLATED},
     "default, translated": TRANSLATED,
 }
