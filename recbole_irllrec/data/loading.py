@@ -46,6 +46,18 @@ def load_config(
     return config
 
 
+def setting_in_files(name: str, dataset: str, data_path: Path | None, config_files: str | None) -> Any:
+    """What the files that `load_config` reads say of a setting; None if nothing.
+
+    Raises:
+        IRLLRecError: a file is no YAML.
+        FileNotFoundError: a file is not there.
+    """
+    if config_files is None:
+        return _own_settings(dataset, data_path).get(name)
+    return next(filter(None, (_read(Path(path)).get(name) for path in reversed(config_files.split()))), None)
+
+
 def split_datasets(config: Config) -> tuple[IRLLRecDataset, IRLLRecDataset, IRLLRecDataset]:
     """The training, validation and test data sets, the same as of a run with these settings; they share their ids."""
     init_seed(config["seed"], config["reproducibility"])  # RecBole draws the split with it
@@ -61,13 +73,17 @@ def _own_settings(dataset: str, data_path: Path | None) -> dict[str, Any]:
     path = (data_path or Path("dataset")) / dataset / f"{dataset}.yaml"
     if not path.is_file():
         return {}
+    return {name: value for name, value in _read(path).items() if name != "data_path"}
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError):
         found = None
     if not isinstance(found, dict):
         raise IRLLRecError(f"{path} holds no settings in YAML: mend or delete it.")
-    return {name: value for name, value in found.items() if name != "data_path"}
+    return found
 
 
 @contextlib.contextmanager
