@@ -77,6 +77,20 @@ def split(
     """
     name = name or ("ml-100k-split" if dataset == "ml-100k" else dataset)
     check_name(name)
+    return write_split(dataset, out, name, data_path, config_files, eval_args, seed, force)
+
+
+def write_split(
+    dataset: str,
+    out: Path,
+    name: str,
+    data_path: Path | None = None,
+    config_files: str | None = None,
+    eval_args: dict[str, Any] | None = None,
+    seed: int | None = None,
+    force: bool = False,
+) -> tuple[Path, dict[str, int]]:
+    """As `split`, under any name: one called ml-100k is read by `data.loading.load_config` and not by RecBole."""
     folder = out / name
     refuse_overwriting([folder / f"{name}.{part}.inter" for part in PARTS], force)
     config = _config(dataset, data_path, config_files, eval_args or {}, seed)

@@ -29,9 +29,9 @@ def ranks(means: pd.Series, smaller_is_better: bool = False) -> pd.Series:
 def paired_tests(users: pd.DataFrame, reference: str, metrics: Sequence[str]) -> pd.DataFrame:
     """Whether a model's metrics differ from every other model's, user by user.
 
-    A user's value is its mean over the model's seeds. The tests are Student's t and Wilcoxon's signed ranks, both paired
-    by user and two-sided; Wilcoxon's leaves out users without a difference. Per metric and test, Holm's correction is
-    made over the models.
+    A user's value is its mean over the model's seeds. The tests are Student's t and Wilcoxon's signed ranks, both
+    paired by user and two-sided; Wilcoxon's leaves out users without a difference. Per metric and test, Holm's
+    correction is made over the models.
 
     Args:
         users: a row a model, seed and user: ``model``, ``seed``, ``user`` and the metrics.
@@ -39,8 +39,8 @@ def paired_tests(users: pd.DataFrame, reference: str, metrics: Sequence[str]) ->
         metrics: columns of ``users``.
 
     Returns:
-        A row a metric and other model: ``metric``, ``model``, ``users`` (the number of pairs), ``difference`` (the mean of
-        reference - model), ``better`` and ``worse`` (the numbers of users for whom the reference is), ``t`` and
+        A row a metric and other model: ``metric``, ``model``, ``users`` (the number of pairs), ``difference`` (the mean
+        of reference - model), ``better`` and ``worse`` (the numbers of users for whom the reference is), ``t`` and
         ``wilcoxon`` (p values), ``t_holm`` and ``wilcoxon_holm`` (corrected).
     """
     values = users.groupby(["model", "user"], sort=False, observed=True)[list(metrics)].mean()
@@ -92,14 +92,16 @@ def by_interactions(users: pd.DataFrame, interactions: pd.Series, metric: str, n
         n_groups: as many groups of about as many users each; fewer where many users have the same number.
 
     Returns:
-        A row a group and model, in the groups' order: ``group`` (such as "12 to 20"), ``users``, ``model``, ``mean`` and
-        ``std`` over the seeds.
+        A row a group and model, in the groups' order: ``group`` (such as "12 to 20"), ``users``, ``model``, ``mean``
+        and ``std`` over the seeds.
     """
     counts = interactions.reindex(users["user"].unique(), fill_value=0)
     bounds = np.unique(np.quantile(counts, np.arange(1, n_groups) / n_groups, method="lower"))
     group = pd.Series(np.searchsorted(bounds, counts), counts.index)
     spans = counts.groupby(group).agg(["min", "max", "size"])
-    names = [f"{low} to {high}" if low < high else f"{low}" for low, high in zip(spans["min"], spans["max"], strict=True)]
+    names = [
+        f"{low} to {high}" if low < high else f"{low}" for low, high in zip(spans["min"], spans["max"], strict=True)
+    ]
     placed = users.assign(place=users["user"].map(group))
     by_seed = placed.groupby(["place", "model", "seed"], sort=False, observed=True)[metric].mean()
     found = by_seed.groupby(["place", "model"], sort=False).agg(["mean", "std"]).reset_index()
