@@ -55,8 +55,8 @@ def test_killed_gone_on_with_and_added_to(here):
 
     said = run(*asked, "BPR,NCL")
     assert {file: file.stat().st_mtime_ns for file in before} == before
-    assert "NCL, seed 1: failed: RuntimeError: Error in void faiss" in said.stdout
-    assert "BPR, seed 1: NDCG@5" in said.stdout and "report.html" in said.stdout
+    assert "NCL, seed 1: failed: RuntimeError: Error in void faiss" in said.stderr
+    assert "BPR, seed 1: NDCG@5" in said.stderr and "report.html" in said.stdout
     assert {file: file.read_bytes() for file in OUT.glob("split/*/*")} == split
 
     trials = [json.loads(file.read_text()) for file in OUT.glob("trials/*.json")]

@@ -153,7 +153,7 @@ def test_the_report_tells_what_a_reader_must_know(folder):
         for words in (
             "without the training items alone",
             "NGCF 1.",
-            "IRLLRec:published: not tuned",
+            "IRLLRec:published: Not tuned",
             "NGCF: epochs: 50",
             "Failed: NCL, seed 1, 2, 3",
             "irllrec benchmark --dataset tiny",

@@ -1,10 +1,11 @@
-"""Runs a benchmark on Ray: as many runs at a time as there is room for, each in a fresh process."""
+"""Runs a benchmark on Ray: as many runs at a time as there is room for, each that counts in a fresh process."""
 
 import math
 import os
 import platform
 import resource
 import sys
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,8 +68,8 @@ def execute(rows: Sequence[Row], n_seeds: int, splits: Splits, folder: Path, pla
         splits = splits.with_texts(model, variants)
     trials = {row.name: [_trial(row, drawn, splits) for drawn in row.drawn] for row in rows}
     n_runs = sum(n_seeds + (len(row.drawn) if row.is_drawn else 0) for row in rows)
-    with tqdm(total=n_runs, unit="run", desc=plan["dataset"], smoothing=0) as bar:
-        _Execution(trials, n_seeds, splits, folder, plan, resources, bar).run()
+    with _Progress(n_runs) as progress:
+        _Execution(trials, n_seeds, splits, folder, plan, resources, progress).run()
 
 
 def _trial(row: Row, drawn: Settings, splits: Splits) -> _Task:
@@ -87,14 +88,17 @@ class _Execution:
         folder: Path,
         plan: Plan,
         resources: Resources,
-        bar: tqdm,
+        progress: "_Progress",
     ):
-        self._trials, self._n_seeds, self._folder, self._plan, self._bar = trials, n_seeds, folder, plan, bar
-        self._resources = resources
+        self._trials, self._n_seeds, self._folder, self._plan = trials, n_seeds, folder, plan
+        self._resources, self._progress = resources, progress
         self._splits = {True: ray.put(splits), False: ray.put(splits.without_test())}  # by whether a run tests
-        self._work = ray.remote(
-            max_calls=1, max_retries=resources.retries, num_cpus=resources.cpus, num_gpus=resources.gpus
-        )(_work)
+        needs: dict[str, Any] = {
+            "num_cpus": resources.cpus,
+            "num_gpus": resources.gpus,
+            "max_retries": resources.retries,
+        }
+        self._work = {True: ray.remote(max_calls=1, **needs)(_work), False: ray.remote(**needs)(_work)}
         self._waiting: deque[_Task] = deque()
         self._running: dict[Any, _Task] = {}  # by the references to their results
 
@@ -115,13 +119,8 @@ class _Execution:
         """Those without a record of success."""
         records = [read_record(self._folder, task.key) for task in tasks]
         missing = [task for task, record in zip(tasks, records, strict=True) if record is None or record["error"]]
-        self._less(len(tasks) - len(missing))
+        self._progress.less(len(tasks) - len(missing))
         return missing
-
-    def _less(self, n: int) -> None:
-        """So many runs need not be made; what is left of the bar tells the time."""
-        self._bar.total = (self._bar.total or 0) - n
-        self._bar.refresh()
 
     def _room(self) -> float:
         """For how many runs at a time there is room; nodes come and go."""
@@ -134,17 +133,21 @@ class _Execution:
         tests = task.key.seed is not None
         settings = {**task.row.settings(task.drawn), "seed": task.key.seed if tests else TRIAL_SEED}
         threads = max(1, int(self._resources.cpus))
-        self._running[self._work.remote(task.row.model, self._splits[tests], settings, tests, threads)] = task
+        reference = self._work[tests].remote(task.row.model, self._splits[tests], settings, tests, threads)
+        self._running[reference] = task
 
     def _keep(self, task: _Task, reference: Any) -> None:
         """Keep a run that has ended."""
         try:
-            record, users = ray.get(reference)
+            found = ray.get(reference)
         except ray.exceptions.RayError as error:
-            record, users = {"error": _reason(error)}, None
+            found = {"error": _reason(error)}, None
+        if found is None:  # the process was not a fresh one, and is gone now
+            self._waiting.appendleft(task)
+            return
+        record, users = found
         write_record(self._folder, task.key, {"settings": task.drawn, **record}, users)
-        self._bar.write(f"{task}: {_told(record, self._plan['valid_metric'])}")
-        self._bar.update()
+        self._progress.ended(f"{task}: {_told(record, self._plan['valid_metric'])}")
         if task.key.seed is None:
             self._choose(task.row.name)
 
@@ -168,11 +171,37 @@ class _Execution:
         }
         write_json(self._plan, self._folder / PLAN)
         if best is None:
-            self._bar.write(f"{name}: {error}")
-            self._less(self._n_seeds)
+            self._progress.less(self._n_seeds)
             return
         runs = [best._replace(key=best.key._replace(seed=seed)) for seed in range(1, self._n_seeds + 1)]
         self._waiting.extendleft(reversed(self._missing(runs)))
+
+
+class _Progress:
+    """A line a run on standard error, with the time left, and a bar for terminals."""
+
+    def __init__(self, total: int):
+        self._ended, self._total, self._begun = 0, total, time.monotonic()
+        self._bar = tqdm(total=total, unit="run", desc="runs", smoothing=0, disable=not sys.stderr.isatty())
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._bar.close()
+
+    def less(self, n: int) -> None:
+        """So many runs need not be made."""
+        self._total -= n
+        self._bar.total = self._total
+        self._bar.refresh()
+
+    def ended(self, line: str) -> None:
+        """A run has ended."""
+        self._ended += 1
+        self._bar.update()
+        seconds = (time.monotonic() - self._begun) / self._ended * (self._total - self._ended)
+        tqdm.write(f"[{self._ended}/{self._total}, {tqdm.format_interval(seconds)} left] {line}", file=sys.stderr)
 
 
 def _best(tasks: Sequence[_Task], folder: Path, metric: str) -> tuple[_Task | None, str | None]:
@@ -207,14 +236,21 @@ def _reason(error: Exception) -> str:
 # ---- in the worker ---------------------------------------------------------------------------------------------------
 
 
+_process = {"is fresh": True}
+
+
 def _work(
     model: str, splits: Splits, settings: Settings, tests: bool, threads: int
-) -> tuple[Record, pd.DataFrame | None]:
-    """Train, and test where that is wanted; Ray runs it in a process that has run nothing before.
+) -> tuple[Record, pd.DataFrame | None] | None:
+    """Train, and test where that is wanted.
 
     Returns:
-        The run's record, and its test metrics by user. What was raised is told in the record.
+        The run's record, and its test metrics by user. What was raised is told in the record. None where a test is
+        wanted, whose process is measured, and this one has run something before.
     """
+    if tests and not _process["is fresh"]:
+        return None
+    _process["is fresh"] = False
     import torch._dynamo  # else an optimizer does, in the time of training
 
     torch.set_num_threads(threads)

@@ -85,16 +85,17 @@ def rows(options: Options, given: Settings) -> list[Row]:
     if len(set(options.models)) < len(options.models) or not options.models:
         raise IRLLRecError(f"The models are {', '.join(options.models) or 'none'}: name at least one, and each once.")
     common = _common(options, given)
-    return [_row(name, options, common, given) for name in options.models]
+    return [_row(name, options, common) for name in options.models]
 
 
 def _common(options: Options, given: Settings) -> Settings:
-    """The settings that make runs comparable."""
+    """What is the same for all runs: what the user gave, and what makes runs comparable."""
     metrics = [_metric(name) for name in options.metrics or given.get("metrics") or _METRICS]
     topk = list(options.topk or given.get("topk") or _TOPK)
     first = "NDCG" if "NDCG" in metrics else metrics[0]
     paper = given.get("mask_valid_in_test") is False if options.protocol is None else options.protocol == "paper"
     return {
+        **{name: value for name, value in given.items() if name != "data_path" and value is not None},
         "metrics": metrics,
         "topk": topk,
         "valid_metric": options.valid_metric or given.get("valid_metric") or f"{first}@{topk[0]}",
@@ -114,7 +115,7 @@ def _metric(name: str) -> str:
     return metrics_dict[str(name).lower()].__name__
 
 
-def _row(name: str, options: Options, common: Settings, given: Settings) -> Row:
+def _row(name: str, options: Options, common: Settings) -> Row:
     model, _, preset = name.partition(":")
     fixed: Settings = {}
     if preset and model in MODELS:
@@ -127,7 +128,7 @@ def _row(name: str, options: Options, common: Settings, given: Settings) -> Row:
     space = _space(model, options.spaces) if options.tune_samples and not preset else None
     drawn: list[Settings] = [{}]
     if space is not None:
-        drawn = _drawn(space, options.tune_samples, {**given, **common, **fixed})
+        drawn = _drawn(space, options.tune_samples, {**common, **fixed})
     return Row(name, model, common, fixed, drawn, options.tune_samples, space, tunable=not preset)
 
 

@@ -113,7 +113,7 @@ def facts(results: Results) -> Iterator[tuple[str, str]]:
     )
     yield "Seeds", _seeds(results)
     yield "Tuning budget", _by_models(plan, _budget)
-    yield "Settings of all runs", _by_models(plan, lambda row: f"{_settings(row['common'])}.")
+    yield "Settings of all runs", _by_models(plan, _common)
     if below := _by_models(plan, lambda row: f"{row['tuned_file']}, below what is drawn." if row["tuned_file"] else ""):
         yield "Settings found before", below
     yield "Significance", _SIGNIFICANCE
@@ -152,18 +152,19 @@ def _seeds(results: Results) -> str:
 
 def _budget(row: dict[str, Any]) -> str:
     if not row["tunable"]:
-        return "not tuned: the settings that the name stands for."
+        return "Not tuned: the settings that the name stands for."
     if not row["tune_samples"]:
-        return "not tuned."
+        return "Not tuned."
     if not row["trials"]:
-        return "nothing to choose from."
+        return "Nothing to choose from."
     n, different = row["tune_samples"], len(row["trials"])
     also = "" if different == n else f", {different} of them different"
     return f"{n} settings drawn at random from the model's space{also}, each trained once in full."
 
 
-def _settings(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in values.items())
+def _common(row: dict[str, Any]) -> str:
+    told = ("metrics", "topk", "valid_metric", "mask_valid_in_test", "metric_decimal_place")
+    return ", ".join(f"{name}: {value}" for name, value in row["common"].items() if name not in told) + "."
 
 
 def _by_models(plan: dict[str, Any], say: Callable[[dict[str, Any]], str]) -> str:
@@ -171,6 +172,6 @@ def _by_models(plan: dict[str, Any], say: Callable[[dict[str, Any]], str]) -> st
     said = {model: say(row) for model, row in plan["models"].items()}
     sentences = [sentence for sentence in dict.fromkeys(said.values()) if sentence]
     if len(set(said.values())) == 1:
-        return "".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
+        return "".join(sentences)
     named = {s: ", ".join(model for model, other in said.items() if other == s) for s in sentences}
     return " ".join(f"{models}: {sentence}" for sentence, models in named.items())

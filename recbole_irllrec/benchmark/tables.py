@@ -13,7 +13,7 @@ from .results import Results
 from .statistics import over_seeds, paired_tests, ranks
 
 COSTS = {
-    "parameters": ("parameters", 1, "{:,.0f}"),
+    "parameters": ("parameters trained by gradients", 1, "{:,.0f}"),
     "seconds": ("training, s", 1, "{:.1f}"),
     "seconds_to_best": ("to best epoch, s", 1, "{:.1f}"),
     "inference_seconds": ("inference, s", 1, "{:.2f}"),

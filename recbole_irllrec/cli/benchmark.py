@@ -206,7 +206,7 @@ def _one_split(
 
     A data set that comes without one is split into the folder of results, once.
     """
-    from recbole_irllrec.dataset_tools.split import PARTS, write_split
+    from recbole_irllrec.dataset_tools.split import PARTS, split
 
     from ..benchmark.results import SPLIT
 
@@ -214,7 +214,7 @@ def _one_split(
         return data_path, {}, f"that of the data set's files ({', '.join(config['benchmark_filename'])})"
     dataset = config["dataset"]
     if not Path(folder, SPLIT, dataset, f"{dataset}.{PARTS[0]}.inter").is_file():
-        write_split(dataset, folder / SPLIT, dataset, data_path, config_files)
+        split(dataset, folder / SPLIT, dataset, data_path, config_files, any_name=True)
     used = config["eval_args"]
     way = ", ".join(f"{name} {value}" for name, value in used["split"].items())
     drawn = f"order {used['order']}, group_by {used['group_by']}, {way}, seed {config['seed']}"
