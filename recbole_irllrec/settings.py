@@ -4,7 +4,7 @@ import difflib
 import re
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -52,6 +52,8 @@ class Settings(BaseModel):
     translation_weight: float = Weight
     matching_weight: float = Weight
     teacher_momentum: float = Share
+    contrast_nodes: Annotated[int, Count] | Literal["all"]
+    text_dim: Annotated[int, Count] | None
     user_profile_table: str | None
     item_profile_table: str | None
     user_intent_table: str | None

@@ -91,8 +91,8 @@ def test_no_gradient_reaches_the_interaction_intents_through_the_teacher(irllrec
 
     layers = model.graph_layers()
     r = model.interaction_intents(layers)
-    z = model.intent_tower(model.intent_text)
-    fixed = (model.teacher_tower(model.intent_text) + r).detach()
+    z = model.intent_tower(model.intent_texts.embedding)
+    fixed = (model.teacher_tower(model.intent_texts.embedding) + r).detach()
     loss = 0.6 * torch.nn.functional.cross_entropy(z + r, fixed.softmax(dim=1))
     (expected,) = torch.autograd.grad(loss, model.user_prototypes)
     torch.testing.assert_close(actual, expected)
@@ -108,7 +108,7 @@ def test_a_missing_text_has_no_influence(setting, irllrec_config):
     def observe():
         torch.manual_seed(0)
         model = IRLLRec(config, dataset).train()
-        model.translation_noise = lambda like: noise
+        model.translation_noise = lambda like: [n[: len(like)] for n in noise]
         terms = model.calculate_loss(batch_of(dataset))
         sum(terms).backward()
         return [*terms, *(p.grad for p in model.parameters() if p.requires_grad)]
@@ -142,7 +142,7 @@ def test_autocast_keeps_the_losses_close(irllrec_config):
     dataset = random_case(5)
     model = IRLLRec(irllrec_config(profile_weight=0.5, pairwise_weight=0.5), dataset).train()
     noise = [torch.randn(dataset.n_users + dataset.n_items, 64) for _ in range(2)]
-    model.translation_noise = lambda like: noise
+    model.translation_noise = lambda like: [n[: len(like)] for n in noise]
     exact = torch.stack(model.calculate_loss(batch_of(dataset)))
     with torch.autocast(device_type="cpu"):
         mixed = torch.stack(model.calculate_loss(batch_of(dataset)))
@@ -155,28 +155,59 @@ def test_autocast_keeps_the_losses_close(irllrec_config):
 sizes = st.integers(1, 7)
 
 
+ROW_LOSSES = {
+    "InfoNCE": lambda positive, log_sum: log_sum - positive,
+    "softmax": lambda positive, log_sum: torch.logaddexp(positive, log_sum) - positive,
+    "translation": lambda positive, log_sum: -((positive - (log_sum.exp() + 1e-8).log()).exp() + 1e-8).log(),
+}
+
+
+def contrast_and_gradients(contrast, a, b, positive, *rest):
+    inputs = [x.detach().requires_grad_() for x in (a, b, positive)]
+    value = contrast(*inputs, *rest)
+    return [value.detach(), *torch.autograd.grad(3 * value, inputs)]
+
+
+def dense_contrast(a, b, positive, row_loss, weight, bias):
+    return (weight * row_loss(positive, (a @ b.T + bias).logsumexp(dim=1))).sum()
+
+
+@pytest.mark.parametrize("row_loss", ROW_LOSSES.values(), ids=ROW_LOSSES)
 @settings(max_examples=30, deadline=None)
-@given(n=sizes, m=sizes, d=sizes, seed=st.integers(0, 10))
-def test_log_sum_exp_equals_the_dense_one(n, m, d, seed):
+@given(n=sizes, m=sizes, d=sizes, block=st.integers(1, 60), seed=st.integers(0, 10))
+def test_contrast_equals_the_dense_one(row_loss, n, m, d, block, seed):
     generator = torch.Generator().manual_seed(seed)
-    a = torch.randn(n, d, dtype=torch.float64, generator=generator, requires_grad=True)
-    b = torch.randn(m, d, dtype=torch.float64, generator=generator, requires_grad=True)
-    upstream = torch.randn(n, dtype=torch.float64, generator=generator)
-    blocked = losses.log_sum_exp(a, b)
-    dense = (a @ b.T).logsumexp(dim=1)
-    torch.testing.assert_close(blocked, dense)
-    for actual, expected in zip(
-        torch.autograd.grad(blocked, (a, b), upstream), torch.autograd.grad(dense, (a, b), upstream), strict=True
-    ):
-        torch.testing.assert_close(actual, expected)
+    shapes = ((n, d), (m, d), (n,), (n,), (m,))
+    a, b, positive, weight, bias = (torch.randn(s, dtype=torch.float64, generator=generator) for s in shapes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(losses._BLOCK, "cpu", block)
+        actual = contrast_and_gradients(losses.contrast, a, b, positive, row_loss, weight, bias)
+    expected = contrast_and_gradients(dense_contrast, a, b, positive, row_loss, weight, bias)
+    for got, wanted in zip(actual, expected, strict=True):
+        torch.testing.assert_close(got, wanted)
 
 
-def test_log_sum_exp_is_the_same_in_many_blocks(monkeypatch):
-    a, b = (torch.randn(50, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    whole = torch.autograd.grad(losses.log_sum_exp(a, b).sum(), (a, b))
-    monkeypatch.setitem(losses._BLOCK, "cpu", 350)  # seven rows
-    for actual, expected in zip(torch.autograd.grad(losses.log_sum_exp(a, b).sum(), (a, b)), whole, strict=True):
-        torch.testing.assert_close(actual, expected)
+@pytest.mark.parametrize("temperature", [1.0, 0.2, 0.005])
+def test_contrast_in_float32_equals_the_dense_one_in_float64(temperature):
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.nn.functional.normalize(torch.randn(300, 32, dtype=torch.float64, generator=generator)) for _ in "xy")
+    x = x / temperature
+    rest = (ROW_LOSSES["InfoNCE"], torch.ones(300, dtype=torch.float64), torch.zeros(300, dtype=torch.float64))
+    expected = contrast_and_gradients(dense_contrast, x, y, (x * y).sum(dim=1), *rest)
+    x, y = x.float(), y.float()
+    rest = (ROW_LOSSES["InfoNCE"], torch.ones(300), torch.zeros(300))
+    actual = contrast_and_gradients(losses.contrast, x, y, (x * y).sum(dim=1), *rest)
+    for got, wanted in zip(actual, expected, strict=True):
+        # similarities of 200 have an error of 2e-5 in float32, whoever sums their exponentials
+        tolerance = 1e-5 * max(1, 0.2 / temperature)
+        torch.testing.assert_close(got.double(), wanted, rtol=tolerance, atol=tolerance * wanted.abs().max().item())
+
+
+def test_contrast_keeps_its_precision_under_autocast():
+    x, y = torch.randn(40, 8), torch.randn(30, 8)
+    exact = losses.contrast(x, y, x[:, 0], ROW_LOSSES["InfoNCE"])
+    with torch.autocast("cpu"):
+        assert torch.equal(losses.contrast(x, y, x[:, 0], ROW_LOSSES["InfoNCE"]), exact)
 
 
 @settings(max_examples=25, deadline=None)

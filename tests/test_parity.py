@@ -45,6 +45,7 @@ def build(case, make_config, dtype) -> IRLLRec:
         translation_weight=float(case["weight.kd_int_weight_2"]),
         matching_weight=float(case["weight.kd_int_weight_3"]),
         teacher_momentum=0.999,
+        contrast_nodes="all",
     )
     texts = {
         "profile": np.concatenate([case["user_profile"], case["item_profile"]]),
@@ -158,6 +159,7 @@ def test_padding_rows_have_no_influence(path, fill, irllrec_config):
     teacher = {name: value.clone() for name, value in teacher.items()}
     before = observe()
     model.teacher_tower.load_state_dict(teacher)  # the first observation moved it
+    model.train()
     with torch.no_grad():
         model.user_embedding.weight[0] = fill
         model.item_embedding.weight[0] = fill

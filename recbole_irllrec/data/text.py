@@ -13,7 +13,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from ..errors import IRLLRecError
-from ..text.default import default_tables
+from ..text.default import cache_folder, default_tables
+from ..text.reduction import fit_projection
 from .intents import IntentTable, open_table
 from .table_file import Rows, TableFile
 from .training import SIDES, TrainingTokens
@@ -26,7 +27,7 @@ _WEIGHTS = {"profile": "profile_weight", "intent": "pairwise_weight, translation
 class NodeText(NamedTuple):
     """The embedded texts of all N nodes, users first, each side in the order of RecBole's ids without the padding."""
 
-    embedding: np.ndarray  # float32 [N, dim]; zeros where missing
+    embedding: np.ndarray  # [N, dim], float32, or float16 where the tables are; zeros where missing
     present: np.ndarray  # bool [N]
 
 
@@ -163,8 +164,18 @@ class _Reader:
             )
         else:
             user_rows = self._rows(kind, "user", user_table)
-        embedding = np.concatenate([user_rows.embeddings, item_rows.embeddings], dtype=np.float32)
-        return NodeText(embedding, np.concatenate([user_rows.present, item_rows.present]))
+        present = [user_rows.present, item_rows.present]
+        embedding = np.concatenate(self._narrowed(kind, [user_rows.embeddings, item_rows.embeddings], present))
+        return NodeText(embedding, np.concatenate(present))
+
+    def _narrowed(self, kind: str, embeddings: list[np.ndarray], present: list[np.ndarray]) -> list[np.ndarray]:
+        """No wider than `text_dim`."""
+        dim = self._config["text_dim"]
+        if dim is None or embeddings[0].shape[1] <= dim:
+            return embeddings
+        stem = cache_folder(self._config) / f"{self._config['dataset']}-{kind}-pca"
+        projection = fit_projection(embeddings, present, dim, stem, f"The {kind} text")
+        return [projection.apply(*side) for side in zip(embeddings, present, strict=True)]
 
     def tables(self, sources: _Sources) -> SideTables:
         """The tables that the sources of one kind name; without any source, the default's."""
@@ -279,7 +290,8 @@ class _Reader:
         read.data[:] = 1  # a repeated interaction counts once
         counts = read @ items.present.astype(np.float32)
         sums = read @ items.embeddings.astype(np.float32)
-        return Rows(sums / np.maximum(counts, 1)[:, None], counts > 0, 0)
+        means = sums / np.maximum(counts, 1)[:, None]
+        return Rows(means.astype(items.embeddings.dtype), counts > 0, 0)
 
 
 def _refuse_two_encoders(users: Table, items: Table) -> None:

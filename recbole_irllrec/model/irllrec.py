@@ -10,6 +10,8 @@ from ..errors import IRLLRecError
 from ..settings import read_settings
 from . import losses
 from .graph import InteractionGraph, interaction_intents, propagate
+from .sampling import ContrastSet, Triples, contrast_sets, sample_nodes, sample_triples
+from .texts import NodeEmbeddings, NodeTexts
 from .towers import IntentGate, TextTower, teacher_of, update_teacher
 
 
@@ -33,11 +35,11 @@ class IRLLRec(LightGCN):
     # LightGCN's; kept from an evaluation until the next training step
     restore_user_e: Tensor | None
     restore_item_e: Tensor | None
-    # buffers, where the loss terms read that kind of text: [N, n_in] embeddings, [N] bool
-    profile_text: Tensor
-    profile_present: Tensor
-    intent_text: Tensor
-    intent_present: Tensor
+    # where the loss terms read that kind of text
+    profile_texts: NodeTexts
+    intent_texts: NodeTexts
+    # [n, hidden], the teacher's first layer for the n nodes with an intent text; kept within an epoch
+    _teacher_hidden: Tensor | None = None
 
     def __init__(self, config, dataset):
         self.settings = read_settings(config)
@@ -50,11 +52,11 @@ class IRLLRec(LightGCN):
 
     def _build_text_side(self, config, dataset) -> None:
         settings, d = self.settings, self.latent_dim
-        texts = self._load_texts(config, dataset, settings.text_kinds)
+        self._load_texts(config, dataset, settings.text_kinds)
         if settings.uses_profiles:
-            self.profile_tower = TextTower(texts["profile"].embedding.shape[1], d)
+            self.profile_tower = TextTower(self.profile_texts.width, d)
         if settings.uses_intents:
-            self.intent_tower = TextTower(texts["intent"].embedding.shape[1], d)
+            self.intent_tower = TextTower(self.intent_texts.width, d)
         if settings.matching_weight > 0:
             self.teacher_tower = teacher_of(self.intent_tower)
             if settings.fusion == "gate":
@@ -64,20 +66,21 @@ class IRLLRec(LightGCN):
             self.user_prototypes = nn.Parameter(nn.init.xavier_uniform_(torch.empty(d, settings.n_intents)))
             self.item_prototypes = nn.Parameter(nn.init.xavier_uniform_(torch.empty(d, settings.n_intents)))
 
-    def _load_texts(self, config, dataset, kinds: tuple[str, ...]) -> dict:
+    def _load_texts(self, config, dataset, kinds: tuple[str, ...]) -> None:
         if not kinds:
-            return {}
+            return
         if not hasattr(dataset, "node_texts"):
             raise IRLLRecError(
                 f"The dataset is a {type(dataset).__name__}, which has no texts: use IRLLRecDataset, as RecBole's "
                 "create_dataset does, or set the alignment weights to 0."
             )
-        texts = dataset.node_texts(config, kinds)
-        for kind in kinds:
-            # not saved with the model: they come from the tables again
-            self.register_buffer(f"{kind}_text", torch.as_tensor(texts[kind].embedding), persistent=False)
-            self.register_buffer(f"{kind}_present", torch.as_tensor(texts[kind].present), persistent=False)
-        return texts
+        for kind, (embedding, present) in dataset.node_texts(config, kinds).items():
+            texts = NodeTexts(torch.as_tensor(embedding), torch.as_tensor(present), self.graph.n_users)
+            self.add_module(f"{kind}_texts", texts)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.user_embedding.weight.dtype
 
     @property
     def _uses_interaction_intents(self) -> bool:
@@ -145,50 +148,88 @@ class IRLLRec(LightGCN):
         # before the teachers move, as published
         regularization = s.reg_weight * self._squared_parameters() if s.reg_weight > 0 else None
         self._update_teachers()
-        # The towers' matrix products may run in low precision; graph products and log-sum-exps may not.
-        text = self._text_embeddings()
+        batch = sample_triples((user, positive, negative), self._limit)
+        profile_sets = self._contrast_sets(self.profile_texts, batch) if s.profile_weight > 0 else []
+        pairwise_sets = self._contrast_sets(self.intent_texts, batch) if s.pairwise_weight > 0 else []
+        intent_nodes = [candidates for _, _, candidates, _ in pairwise_sets]
+        if s.translation_weight > 0 or s.matching_weight > 0:
+            sample = sample_nodes(self.intent_texts.nodes, self._limit)
+            intent_nodes.append(sample)
+        # The towers' matrix products may run in low precision; graph products and contrasts may not.
+        if s.uses_profiles:
+            profile, _ = self._embed(self.profile_texts, self.profile_tower, [c for _, _, c, _ in profile_sets])
+        if s.uses_intents:
+            intent, hidden = self._embed(self.intent_texts, self.intent_tower, intent_nodes)
+        if s.matching_weight > 0:
+            teacher = self._teacher_intents(sample, hidden)
         with torch.autocast(device_type=user.device.type, enabled=False):
             layers = self.graph_layers()
             final = self.final_embedding(layers)
-            text = {name: embedding.to(final.dtype) for name, embedding in text.items()}
 
             terms = {"ranking": self._ranking_loss(final, user, positive, negative)}
             if regularization is not None:
                 terms["regularization"] = regularization
-            batch = (user, positive, negative)
             if s.profile_weight > 0:
-                aligned = self._alignment(final, text["profile"], self.profile_present, s.profile_temperature, batch)
+                aligned = self._alignment(final, profile, s.profile_temperature, profile_sets, len(batch[0]))
                 terms["profile"] = s.profile_weight * aligned
             if self._uses_interaction_intents:
                 revealed = self.interaction_intents(layers)
             if s.pairwise_weight > 0:
-                aligned = self._alignment(revealed, text["intent"], self.intent_present, s.pairwise_temperature, batch)
+                aligned = self._alignment(revealed, intent, s.pairwise_temperature, pairwise_sets, len(batch[0]))
                 terms["pairwise"] = s.pairwise_weight * aligned
             translation = final.new_zeros(())
             if s.translation_weight > 0:
-                translation = terms["translation"] = s.translation_weight * self._translation(text["intent"], final)
+                translated = self._translation(intent.of(sample), F.embedding(sample, final))
+                translation = terms["translation"] = s.translation_weight * translated
             if s.matching_weight > 0:
-                student, teacher = text["intent"], text["teacher"]
+                student = intent.of(sample)
+                if s.fusion != "text":
+                    shown = F.embedding(sample, revealed)
                 if s.fusion == "sum":
-                    student, teacher = student + revealed, teacher + revealed.detach()
+                    student, teacher = student + shown, teacher + shown.detach()
                 elif s.fusion == "gate":
-                    student, teacher = self.gate(student, revealed), self.teacher_gate(teacher, revealed.detach())
-                has_text = self.intent_present
-                distilled = losses.distillation(student[has_text], teacher[has_text])
+                    student, teacher = self.gate(student, shown), self.teacher_gate(teacher, shown.detach())
+                distilled = losses.distillation(student, teacher)
                 terms["matching"] = s.matching_weight * (0.4 * translation + 0.6 * distilled)
         return terms
 
-    def _text_embeddings(self) -> dict[str, Tensor]:
-        """The towers' outputs that the loss terms read, [N, d] each: p as 'profile', z as 'intent', z̄ as 'teacher'."""
-        embeddings = {}
-        if self.settings.uses_profiles:
-            embeddings["profile"] = self.profile_tower(self.profile_text)
-        if self.settings.uses_intents:
-            embeddings["intent"] = self.intent_tower(self.intent_text)
-        if self.settings.matching_weight > 0:
-            with torch.no_grad():
-                embeddings["teacher"] = self.teacher_tower(self.intent_text)
-        return embeddings
+    @property
+    def _limit(self) -> int | None:
+        n = self.settings.contrast_nodes
+        return None if n == "all" else n
+
+    def _embed(self, texts: NodeTexts, tower: TextTower, needed: list[Tensor]) -> tuple[NodeEmbeddings, Tensor]:
+        """The tower's embeddings of the nodes whose text a step needs, and its first layer for them."""
+        nodes = torch.cat([texts.nodes[:0], *needed]).unique()
+        hidden = tower.hidden(texts.of(nodes, self._dtype))
+        return NodeEmbeddings(nodes, tower.output(hidden).to(self._dtype)), hidden
+
+    def _contrast_sets(self, texts: NodeTexts, batch: Triples) -> list[ContrastSet]:
+        return contrast_sets(batch, texts.present, texts.users, self._limit, self._dtype)
+
+    def _teacher_intents(self, sample: Tensor, hidden: Tensor) -> Tensor:
+        """[n, d], z̄ of the sampled nodes.
+
+        Args:
+            sample: [n] nodes.
+            hidden: the student's first layer for the nodes whose text it sees; these are the sampled ones if they are
+                all that have a text.
+        """
+        teacher, momentum = self.teacher_tower, self.settings.teacher_momentum
+        with torch.no_grad():
+            if len(sample) < len(self.intent_texts.nodes):
+                return teacher(self.intent_texts.of(sample, self._dtype)).to(self._dtype)
+            # Texts are constant: its first layer is the moving average of the student's, as its parameters are.
+            if self._teacher_hidden is None:
+                self._teacher_hidden = teacher.hidden(self.intent_texts.of(sample, self._dtype)).to(self._dtype)
+            else:
+                self._teacher_hidden.mul_(momentum).add_(hidden, alpha=1 - momentum)
+            return teacher.output(self._teacher_hidden).to(self._dtype)
+
+    def train(self, mode: bool = True) -> "IRLLRec":
+        # computed anew in each epoch: rounding does not add up, and a resumed run goes on exactly
+        self._teacher_hidden = None
+        return super().train(mode)
 
     def _ranking_loss(self, final: Tensor, user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         # F.embedding, not indexing: its gradient is summed in a fixed order
@@ -201,30 +242,25 @@ class IRLLRec(LightGCN):
         return losses.sampled_softmax(user_e, positive_e, F.embedding(drawn, final), self.settings.softmax_temperature)
 
     def _alignment(
-        self, base: Tensor, text: Tensor, present: Tensor, temperature: float, batch: tuple[Tensor, Tensor, Tensor]
+        self, base: Tensor, text: NodeEmbeddings, temperature: float, sets: list[ContrastSet], n_triples: int
     ) -> Tensor:
-        """align(base, text; τ): batch users against all users' texts, its items against the batch's own.
-
-        Args:
-            base: [N, d]; text: [N, d]; present: [N] bool, where there is a text.
-            batch: the [B] nodes of the users, their positive and their negative items.
-        """
+        """align(base, text; τ) of a batch of that many triples; base: [N, d]."""
+        if not sets:
+            return base.new_zeros(())
         total = base.new_zeros(())
-        for members, against_all_users in zip(batch, (True, False, False), strict=True):
-            nodes, counts = members[present[members]].unique(return_counts=True)
-            if len(nodes):
-                candidates = text[: self.graph.n_users][present[: self.graph.n_users]] if against_all_users else None
-                x, y = F.embedding(nodes, base), F.embedding(nodes, text)
-                total = total + losses.info_nce(x, y, counts.to(base.dtype), temperature, candidates)
-        return total / len(batch[0])
+        # looked up once: the gradient of each look-up is as large as what is looked up in
+        anchors, _, candidates, _ = zip(*sets, strict=True)
+        base_rows = F.embedding(torch.cat(anchors), base).split([len(nodes) for nodes in anchors])
+        text_rows = text.of(torch.cat(candidates)).split([len(nodes) for nodes in candidates])
+        for (_, counts, _, bias), x, texts in zip(sets, base_rows, text_rows, strict=True):
+            total = total + losses.info_nce(x, texts, counts, temperature, bias)
+        return total / n_triples
 
     def _translation(self, intent: Tensor, final: Tensor) -> Tensor:
-        text_noise, graph_noise = self.translation_noise(final)
-        has_text = self.intent_present
-        return losses.translation(intent[has_text], final[has_text], text_noise[has_text], graph_noise[has_text])
+        return losses.translation(intent, final, *self.translation_noise(final), len(self.intent_texts.nodes))
 
     def translation_noise(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Two standard normal draws of the shape [N, d], for texts and for graph embeddings."""
+        """Two standard normal draws of the shape [n, d] of ``like``, for texts and for graph embeddings."""
         return torch.randn_like(like), torch.randn_like(like)
 
     def _update_teachers(self) -> None:

@@ -3,13 +3,16 @@
 Each returns a scalar without its weight. Shapes: B triples of a batch, N nodes, d dimensions.
 """
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 # Similarities that are held at once: a contrast of n rows with m candidates never holds n x m of them. On a CPU a block
 # stays in the cache; a GPU wants few large ones.
-_BLOCK = {"cpu": 1 << 19, "cuda": 1 << 26}
+_BLOCK = {"cpu": 1 << 20, "cuda": 1 << 26}
 
 
 def _row_block(candidates: Tensor) -> int:
@@ -22,51 +25,79 @@ def unit(x: Tensor) -> Tensor:
     return x / (1e-8 + x.square().sum(dim=1, keepdim=True)).sqrt()
 
 
-class _LogSumExp(torch.autograd.Function):
-    """log Σ_m exp(a_n · b_m + bias_m) for every n, in blocks of rows, in the backward pass too."""
+class _Contrast(torch.autograd.Function):
+    """See `contrast`. The gradients are made with the values, from the same blocks of similarities."""
 
     @staticmethod
-    def forward(ctx, a, b, bias):
-        blocks = a.split(_row_block(b))
-        result = torch.cat([torch.addmm(bias, rows, b.T).logsumexp(dim=1) for rows in blocks])
-        ctx.save_for_backward(a, b, bias, result)
-        return result
+    def forward(ctx, a, b, bias, positive, weight, row_loss):
+        wanted = any(ctx.needs_input_grad)
+        total = a.new_zeros(())
+        grad_a, grad_b, grad_positive = torch.empty_like(a), torch.zeros_like(b), torch.empty_like(positive)
+        size = min(_row_block(b), len(a))
+        block = a.new_empty(size, len(b))  # used again and again: fresh memory costs more than the products
+        for start in range(0, len(a), size):
+            rows = slice(start, start + size)
+            exponential = torch.addmm(bias, a[rows], b.T, out=block[: len(a[rows])])
+            largest = exponential.amax(dim=1, keepdim=True)
+            sums = exponential.sub_(largest).exp_().sum(dim=1)
+            with torch.enable_grad():
+                s = positive[rows].detach().requires_grad_()
+                log_sum = (sums.log() + largest[:, 0]).requires_grad_()
+                loss = (weight[rows] * row_loss(s, log_sum)).sum()
+            total += loss.detach()
+            if wanted:
+                grad_positive[rows], upstream = torch.autograd.grad(loss, (s, log_sum))
+                share = exponential.mul_((upstream / sums)[:, None])
+                torch.mm(share, b, out=grad_a[rows])
+                grad_b.addmm_(share.T, a[rows])
+        ctx.save_for_backward(grad_a, grad_b, grad_positive)
+        return total
 
     @staticmethod
     def backward(ctx, grad):
-        a, b, bias, result = ctx.saved_tensors
-        grad_a, grad_b = [], torch.zeros_like(b)
-        size = _row_block(b)
-        for rows, log_sum, upstream in zip(a.split(size), result.split(size), grad.split(size), strict=True):
-            share = torch.addmm(bias, rows, b.T).sub_(log_sum[:, None]).exp_().mul_(upstream[:, None])
-            grad_a.append(share @ b)
-            grad_b.addmm_(share.T, rows)
-        return torch.cat(grad_a), grad_b, None
+        grad_a, grad_b, grad_positive = ctx.saved_tensors
+        return grad * grad_a, grad * grad_b, None, grad * grad_positive, None, None
 
 
-def log_sum_exp(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """log Σ_m exp(a_n · b_m + bias_m), [n, d], [m, d], [m] -> [n], in memory O((n + m) d + m).
+def contrast(
+    a: Tensor,
+    b: Tensor,
+    positive: Tensor,
+    row_loss: Callable[[Tensor, Tensor], Tensor],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Σ_n weight_n · row_loss(positive_n, log Σ_m exp(a_n · b_m + bias_m)) in one pass over blocks of similarities.
 
-    ``bias`` has no gradient.
+    The n x m similarities are never held at once: memory is O((n + m) d) and a block, in the backward pass too. It
+    works in the precision of its arguments, whatever autocast says.
+
+    Args:
+        a: [n, d]; b: [m, d].
+        positive: [n], the similarity of each row of ``a`` with its positive.
+        row_loss: from [n'] positives and [n'] logs of sums to [n'] losses, differentiable.
+        weight: [n], ones if not given; without a gradient.
+        bias: [m], zeros if not given; without a gradient.
     """
-    return _LogSumExp.apply(a, b, b.new_zeros(len(b)) if bias is None else bias)
+    weight = positive.new_ones(len(a)) if weight is None else weight
+    bias = b.new_zeros(len(b)) if bias is None else bias
+    with torch.autocast(device_type=a.device.type, enabled=False):
+        return _Contrast.apply(a, b, bias, positive, weight, row_loss)
 
 
-def info_nce(x: Tensor, y: Tensor, counts: Tensor, temperature: float, candidates: Tensor | None = None) -> Tensor:
-    """Σ over rows of −x̂·ŷ/τ + log Σ_{y'} exp(x̂·ŷ'/τ).
-
-    A row that a batch repeats is contrasted once, with its multiplicity: exactly the sum over the list with repeats.
+def info_nce(x: Tensor, y: Tensor, counts: Tensor, temperature: float, bias: Tensor) -> Tensor:
+    """Σ over x's rows of counts · (−x̂·ŷ/τ + log Σ_{y'} exp(x̂·ŷ'/τ + bias)).
 
     Args:
         x: [n, d] anchors, each once.
-        y: [n, d] their positives.
-        counts: [n], how often the batch has each.
+        y: [m, d], the n positives of the anchors first, then further negatives.
+        counts: [n], how often each anchor is contrasted.
         temperature: τ.
-        candidates: [m, d], the negatives with the positives among them; without them, ``y`` with its repeats.
+        bias: [m], the log of how many each row of y stands for.
     """
     x, y = unit(x) / temperature, unit(y)
-    log_sum = log_sum_exp(x, y, counts.log()) if candidates is None else log_sum_exp(x, unit(candidates))
-    return (counts * (log_sum - (x * y).sum(dim=1))).sum()
+    positive = (x * y[: len(x)]).sum(dim=1)
+    return contrast(x, y, positive, lambda positive, log_sum: log_sum - positive, counts, bias)
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
@@ -83,25 +114,34 @@ def sampled_softmax(user: Tensor, item: Tensor, negatives: Tensor, temperature: 
         temperature: τ.
     """
     user, item, negatives = (F.normalize(x) for x in (user, item, negatives))
-    positive = (user * item).sum(dim=1) / temperature
-    others = log_sum_exp(user / temperature, negatives)
-    return (torch.logaddexp(positive, others) - positive).mean()
+    user = user / temperature
+
+    def row_loss(positive: Tensor, others: Tensor) -> Tensor:
+        return torch.logaddexp(positive, others) - positive
+
+    return contrast(user, negatives, (user * item).sum(dim=1), row_loss) / len(user)
 
 
-def translation(text: Tensor, graph: Tensor, text_noise: Tensor, graph_noise: Tensor) -> Tensor:
+def translation(text: Tensor, graph: Tensor, text_noise: Tensor, graph_noise: Tensor, n_nodes: int) -> Tensor:
     """Translation alignment over the nodes.
 
     With a = normalize(z + z∘ε) and b = normalize(E + E∘ε'), the mean over n of
     −log( exp(a_n·b_n) / (Σ_m exp(a_n·b_m) + 1e-8) + 1e-8 ).
 
     Args:
-        text: [N, d], z; graph: [N, d], E.
-        text_noise: [N, d], ε; graph_noise: [N, d], ε'; standard normal.
+        text: [n, d], z; graph: [n, d], E.
+        text_noise: [n, d], ε; graph_noise: [n, d], ε'; standard normal.
+        n_nodes: how many nodes these n stand for, as anchors and as negatives; n itself makes it exact.
     """
     a = F.normalize(text + text * text_noise)
     b = F.normalize(graph + graph * graph_noise)
-    log_total = (log_sum_exp(a, b).exp() + 1e-8).log()
-    return -(((a * b).sum(dim=1) - log_total).exp() + 1e-8).log().mean()
+    each_stands_for = math.log(n_nodes / len(a))
+
+    def row_loss(positive: Tensor, log_sum: Tensor) -> Tensor:
+        log_total = ((log_sum + each_stands_for).exp() + 1e-8).log()
+        return -((positive - log_total).exp() + 1e-8).log()
+
+    return contrast(a, b, (a * b).sum(dim=1), row_loss) / len(a)
 
 
 def distillation(student: Tensor, teacher: Tensor) -> Tensor:

@@ -10,7 +10,10 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 class TextTower(nn.Sequential):
-    """Maps text embeddings to the model's space, [n, n_in] -> [n, d]; users and items share it."""
+    """Maps text embeddings to the model's space, [n, n_in] -> [n, d]; users and items share it.
+
+    `output` of `hidden`, the first layer before its activation, is the whole.
+    """
 
     def __init__(self, n_in: int, d: int):
         hidden = (n_in + d) // 2
@@ -18,6 +21,14 @@ class TextTower(nn.Sequential):
         super().__init__(first, nn.LeakyReLU(0.01), second)
         nn.init.xavier_uniform_(first.weight)
         nn.init.xavier_uniform_(second.weight)
+
+    def hidden(self, text: Tensor) -> Tensor:
+        """[n, n_in] -> [n, (n_in + d) // 2]."""
+        return self[0](text)
+
+    def output(self, hidden: Tensor) -> Tensor:
+        """[n, (n_in + d) // 2] -> [n, d]."""
+        return self[2](self[1](hidden))
 
 
 class IntentGate(nn.Module):

@@ -44,7 +44,7 @@ def default_tables(
     """
     log = logging.getLogger()
     users, items = np.sort(user_tokens), np.sort(item_tokens)
-    folder = Path(config["checkpoint_dir"]) / "text_cache"
+    folder = cache_folder(config)
     name = f"{config['dataset']}-{_inputs_fingerprint(config, users, items, fingerprint)[:16]}"
     user_cache, item_cache = folder / f"{name}.user.parquet", folder / f"{name}.item.parquet"
     tables = _from_cache(user_cache, item_cache, users, items)
@@ -63,6 +63,11 @@ def default_tables(
         f"training items, embedded with {TfidfSvdEncoder.version}, {tables.item.metadata.dim} wide; in {folder}."
     )
     return tables
+
+
+def cache_folder(config) -> Path:
+    """Where what is made from texts is kept for the next run."""
+    return Path(config["checkpoint_dir"]) / "text_cache"
 
 
 def _path(config, side: str) -> Path:
