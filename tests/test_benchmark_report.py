@@ -12,7 +12,7 @@ import pytest
 from command import refusal, run
 
 from recbole_irllrec import IRLLRecError
-from recbole_irllrec.benchmark import tables
+from recbole_irllrec.benchmark import plots, tables
 from recbole_irllrec.benchmark.results import (
     PLAN,
     USERS,
@@ -161,6 +161,13 @@ def test_the_report_tells_what_a_reader_must_know(folder):
         ):
             assert words in text, (file, words)
     assert "<script>alert" not in (folder / "report.html").read_text()
+
+
+def test_curves_by_epoch(folder):
+    curves = plots.figures(read_results(folder))["Learning curves"].data
+    assert [list(curve.x) for curve in curves if curve.name == "EASE"] == [[1]] * 3
+    assert [list(curve.x) for curve in curves if curve.name == "IRLLRec"] == [[1, 2, 3, 4, 5]] * 3
+    assert [curve.showlegend for curve in curves if curve.name == "IRLLRec"] == [True, False, False]
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="there is no chromium")

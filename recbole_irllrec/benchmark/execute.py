@@ -99,6 +99,7 @@ class _Execution:
             "max_retries": resources.retries,
         }
         self._work = {True: ray.remote(max_calls=1, **needs)(_work), False: ray.remote(**needs)(_work)}
+        self._order = list(dict.fromkeys([*plan["models"], *trials]))  # of the rows, whichever is ready first
         self._waiting: deque[_Task] = deque()
         self._running: dict[Any, _Task] = {}  # by the references to their results
 
@@ -158,7 +159,8 @@ class _Execution:
         tasks = self._trials[name]
         row = tasks[0].row
         best, error = _best(tasks, self._folder, self._plan["valid_metric"]) if row.is_drawn else (tasks[0], None)
-        self._plan["models"][name] = {
+        models = self._plan["models"]
+        models[name] = {
             "model": row.model,
             "common": row.common,
             "tunable": row.tunable,
@@ -169,6 +171,7 @@ class _Execution:
             "run": best and best.key.settings,
             "error": error,
         }
+        self._plan["models"] = {each: models[each] for each in self._order if each in models}
         write_json(self._plan, self._folder / PLAN)
         if best is None:
             self._progress.less(self._n_seeds)

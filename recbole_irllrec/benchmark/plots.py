@@ -72,7 +72,7 @@ def _curves(results: Results, metric: str, title: str) -> Figure:
         once = len(curve) == 1
         figure.add_trace(
             Scatter(
-                x=(curve["epoch"] + 1).tolist(),
+                x=curve["epoch"].tolist(),
                 y=curve[metric].tolist(),
                 mode="markers" if once else "lines",
                 line={"color": colours[model], "width": 1.5},
