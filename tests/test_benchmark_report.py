@@ -84,7 +84,6 @@ def folder():
             "trials": [],
             "chosen": {"embedding_size": 64, "type": "a_b"},
             "run": "abc",
-            "error": None,
         }
     prints = dict.fromkeys(("train", "valid", "test"), "0123456789abcdef" * 4)
     sizes = {"train": 1000, "valid": 100, "test": 100}

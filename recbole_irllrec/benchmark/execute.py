@@ -158,7 +158,7 @@ class _Execution:
             return
         tasks = self._trials[name]
         row = tasks[0].row
-        best, error = _best(tasks, self._folder, self._plan["valid_metric"]) if row.is_drawn else (tasks[0], None)
+        best = _best(tasks, self._folder, self._plan["valid_metric"]) if row.is_drawn else tasks[0]
         models = self._plan["models"]
         models[name] = {
             "model": row.model,
@@ -169,7 +169,6 @@ class _Execution:
             "trials": [task.key.settings for task in tasks] if row.is_drawn else [],
             "chosen": best and {**best.drawn, **row.fixed},
             "run": best and best.key.settings,
-            "error": error,
         }
         self._plan["models"] = {each: models[each] for each in self._order if each in models}
         write_json(self._plan, self._folder / PLAN)
@@ -207,14 +206,12 @@ class _Progress:
         tqdm.write(f"[{self._ended}/{self._total}, {tqdm.format_interval(seconds)} left] {line}", file=sys.stderr)
 
 
-def _best(tasks: Sequence[_Task], folder: Path, metric: str) -> tuple[_Task | None, str | None]:
-    """The trial with the best validation, or why there is none."""
-    records = [(task, read_record(folder, task.key) or {"error": "it has not ended"}) for task in tasks]
-    well = [(record["valid"][metric.lower()], task) for task, record in records if not record["error"]]
-    if not well:
-        return None, f"all {len(tasks)} trials failed, the first one: {records[0][1]['error']}"
+def _best(tasks: Sequence[_Task], folder: Path, metric: str) -> _Task | None:
+    """The trial with the best validation; None if all have failed."""
+    records = [(task, read_record(folder, task.key)) for task in tasks]
+    well = [(record["valid"][metric.lower()], task) for task, record in records if record and not record["error"]]
     choose = min if metric.lower().partition("@")[0] in smaller_metrics else max
-    return choose(well, key=lambda found: found[0])[1], None
+    return choose(well, key=lambda found: found[0], default=(None, None))[1]
 
 
 def _told(record: Record, metric: str) -> str:

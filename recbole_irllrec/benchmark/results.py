@@ -165,8 +165,6 @@ def read_results(folder: Path) -> Results:
                 runs.append({**_numbers(about, record), **record["test"]})
                 users.append(pd.read_parquet(key.file(folder).with_suffix(".parquet")).assign(**about))
                 curves += [{**about, **e, **e.pop("metrics")} for e in record["history"]]
-        if row["error"]:
-            failures.append({"model": model, "seed": None, "error": row["error"]})
     if not runs:
         reason = f" ({failures[0]['model']}: {failures[0]['error']})" if failures else ""
         raise IRLLRecError(f"No run in {folder} has ended well{reason}: there is nothing to report.")
