@@ -111,7 +111,8 @@ def chosen(results: Results) -> Table:
     rows = []
     for model, row in results.plan["models"].items():
         settings = ", ".join(f"{name}: {value}" for name, value in (row["chosen"] or {}).items())
-        rows.append([Cell(model), Cell(str(len(row["trials"]))), Cell(settings or "as they are")])
+        told = "-" if row["run"] is None else settings or "as they are"
+        rows.append([Cell(model), Cell(str(len(row["trials"]))), Cell(told)])
     return Table("Settings chosen on validation", ["model", "tried", "settings"], rows, n_left=3)
 
 
