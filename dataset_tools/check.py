@@ -85,11 +85,15 @@ class Report(BaseModel):
     warnings: list[str]
 
 
-def check(config) -> Report:
+def check(config, store: Path | None = None) -> Report:
     """Examine the tables that IRLLRec would use with these settings.
 
+    Args:
+        config: RecBole's settings.
+        store: the file of a language model's answers; None for the data set's own, where there is one.
+
     Raises:
-        IRLLRecError: the settings or the data set are refused.
+        IRLLRecError: the settings, the data set or the store are refused.
     """
     kinds = read_settings(config).text_kinds
     dataset = split_datasets(config)[0]
@@ -112,7 +116,7 @@ def check(config) -> Report:
                 refusals.append(str(error))
     finally:
         logging.getLogger().removeHandler(warnings)
-    warnings.said += _evidence_warnings(config, train)
+    warnings.said += _evidence_warnings(config, train, store)
     return Report(
         dataset=config["dataset"],
         tables=tables,
@@ -132,13 +136,13 @@ class _Warnings(logging.Handler):
         self.said.append(record.getMessage())
 
 
-def _evidence_warnings(config, train: TrainingTokens) -> list[str]:
+def _evidence_warnings(config, train: TrainingTokens, store: Path | None) -> list[str]:
     """What a language model gave as evidence and cannot know from the training interactions."""
-    path = store_path(config, None)
-    if not path.is_file():
+    path = store_path(config, store)
+    if store is None and not path.is_file():
         return []
-    with open_store(path) as store:
-        outside = evidence_outside(store, train.pairs, train.tokens["item"])
+    with open_store(path) as answers:
+        outside = evidence_outside(answers, train.pairs, train.tokens["item"])
     if outside.empty:
         return []
     first = outside.iloc[0]

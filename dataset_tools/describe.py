@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from recbole.config import Config
-from recbole.utils import init_seed
 
 from recbole_irllrec.data.features import read_features, train_fingerprint
 from recbole_irllrec.data.intents import IntentTable
@@ -42,7 +41,6 @@ def describe(dataset: str, data_path: Path | None = None, config_files: str | No
     config = load_config(dataset, data_path, config_files)
     if not Path(config["data_path"]).is_dir():
         raise IRLLRecError(f"{config['data_path']} is not there: give the data set's right name, or --data-path.")
-    init_seed(config["seed"], config["reproducibility"])
     parts = dict(zip(PARTS, split_datasets(config), strict=True))
     train = parts["train"]
     fields = dict(zip(SIDES, (train.uid_field, train.iid_field), strict=True))

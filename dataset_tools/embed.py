@@ -1,8 +1,9 @@
 """From texts to tables: where the texts come from, and which encoder embeds them."""
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -47,7 +48,12 @@ class Texts(NamedTuple):
 
 
 def find_texts(
-    config, where: str, sides: Sequence[str], kinds: Sequence[str], source: Source | None = None
+    config,
+    where: str,
+    sides: Sequence[str],
+    kinds: Sequence[str],
+    source: Source | None = None,
+    store: Path | None = None,
 ) -> list[Texts]:
     """Texts to embed.
 
@@ -57,11 +63,19 @@ def find_texts(
         sides: whose texts.
         kinds: which.
         source: what the texts of a file were made from.
+        store: the file of answers; see `generate.store_path`.
 
     Raises:
-        IRLLRecError: there are none, or they cannot be read; or a file is given without ``source`` or for both sides.
+        IRLLRecError: there are none, or they cannot be read; or a file is given without ``source`` or for both sides,
+            or a store where no texts of one are asked for.
     """
-    places = {"features": texts_of_features, "generated": texts_of_store, "tables": texts_of_tables}
+    if store is not None and where != "generated":
+        raise IRLLRecError(f"The texts of {where} are in no store: leave --store out, or give --texts generated.")
+    places: dict[str, Callable[..., list[Texts]]] = {
+        "features": texts_of_features,
+        "generated": partial(texts_of_store, store=store),
+        "tables": texts_of_tables,
+    }
     if where in places:
         if source is not None:
             raise IRLLRecError(f"It is known what the texts of {where} were made from: leave --source out.")
@@ -94,15 +108,15 @@ def texts_of_features(config, sides: Sequence[str], kinds: Sequence[str]) -> lis
     return [texts[side] for side in sides]
 
 
-def texts_of_store(config, sides: Sequence[str], kinds: Sequence[str]) -> list[Texts]:
-    """What a language model wrote, from the data set's store of answers.
+def texts_of_store(config, sides: Sequence[str], kinds: Sequence[str], store: Path | None) -> list[Texts]:
+    """What a language model wrote, from a store of answers; None is the data set's own.
 
     Raises:
         IRLLRecError: there is no store, or nothing of a side in it.
     """
-    with open_store(generate.store_path(config, None)) as store:
+    with open_store(generate.store_path(config, store)) as answers:
         return [
-            Texts(side, [kind], *generate.texts(store, side, kind), origin=f"{store.path}, {side}s,")
+            Texts(side, [kind], *generate.texts(answers, side, kind), origin=f"{answers.path}, {side}s,")
             for side in sides
             for kind in kinds
         ]

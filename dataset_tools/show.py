@@ -1,5 +1,6 @@
 """What the tables of a data set, and the store of a language model's answers, say about one user or item."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -33,20 +34,21 @@ class Shown(NamedTuple):
     answer: Answer | None  # the language model's, where there is a store
 
 
-def look_up(config, token: str, side: str | None = None) -> Shown:
-    """Find a token in the tables of the data set's folder and in its store.
+def look_up(config, token: str, side: str | None = None, store: Path | None = None) -> Shown:
+    """Find a token in the tables of the data set's folder and in a store.
 
     Args:
         config: RecBole's settings; they name the data set and its folder.
         token: a user's or an item's external id.
         side: user or item; None where only one side has the token.
+        store: the file of answers; None for the data set's own, where there is one.
 
     Raises:
-        IRLLRecError: nothing has the token, users and items have it, or a file is damaged.
+        IRLLRecError: nothing has the token, users and items have it, or a file is damaged or not there.
     """
     sides = [one for one in SIDES if side in (None, one)]
     tables = {one: _tables_with(config, one, token) for one in sides}
-    answers = _answers(config, sides, token)
+    answers = _answers(config, sides, token, store)
     found = [one for one in sides if tables[one] or answers.get(one)]
     if not found:
         raise IRLLRecError(
@@ -74,9 +76,9 @@ def _tables_with(config, side: str, token: str) -> dict[str, TableFile]:
     return {kind: file for kind, file in files.items() if token in file}
 
 
-def _answers(config, sides: list[Side], token: str) -> dict[str, Answer | None]:
-    path = store_path(config, None)
-    if not path.is_file():
+def _answers(config, sides: list[Side], token: str, store: Path | None) -> dict[str, Answer | None]:
+    path = store_path(config, store)
+    if store is None and not path.is_file():
         return {}
-    with open_store(path) as store:
-        return {side: store.answer(side, token) for side in sides}
+    with open_store(path) as answers:
+        return {side: answers.answer(side, token) for side in sides}

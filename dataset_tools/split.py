@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import yaml
 from recbole.config import Config
 from recbole.data.dataset import Dataset
-from recbole.utils import FeatureSource, FeatureType, init_seed
+from recbole.utils import FeatureSource, FeatureType
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_irllrec.data.intents import METADATA_KEY, TableMetadata
-from recbole_irllrec.data.loading import load_config
+from recbole_irllrec.data.loading import load_config, seeded_dataset
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.files import atomic_folder
 
@@ -128,8 +128,7 @@ def _lines(inter: Path) -> tuple[bytes, np.ndarray]:
 
 def _places(config: Config, n_lines: int, inter: Path) -> dict[str, np.ndarray]:
     """Which lines RecBole gives to each part, in its order."""
-    init_seed(config["seed"], config["reproducibility"])  # as RecBole's own run
-    dataset = _Placed(config)
+    dataset = seeded_dataset(config, _Placed)
     if dataset.n_read != n_lines:
         raise IRLLRecError(
             f"{inter} has {n_lines} lines, in which RecBole reads {dataset.n_read} interactions, because a quoted "

@@ -4,11 +4,15 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 import ray
+import ray.util.client
 from ray._private.services import canonicalize_bootstrap_address_or_die
+from ray.util.queue import Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from .errors import IRLLRecError
 
@@ -27,14 +31,14 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
     Raises:
         IRLLRecError: nothing answers at the address, or no node has what a task needs.
     """
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    options = {"log_to_driver": False, "logging_level": logging.ERROR}
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # it tells of lost trials, and so do we
+    options = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     try:
         if address is None:
             ray.init("local", include_dashboard=False, **options)
         else:
             _join(address, options)
-        _refuse_too_much(cpus, gpus)
+        refuse_too_much(cpus, gpus)
         yield
     finally:
         ray.shutdown()
@@ -56,6 +60,42 @@ def _join(address: str, options: dict) -> None:
         f"The Ray address {address} cannot be joined ({reason}): start a cluster there (ray start --head), or leave "
         f"the address out for a Ray on this machine."
     )
+
+
+def is_remote() -> bool:
+    """Whether this process joined by ``ray://``: it is on no node of the cluster, and shares no file with one."""
+    return ray.util.client.ray.is_connected()
+
+
+def on_a_node(function: Callable[..., Any], say: Callable[[str], None]) -> Any:
+    """Call a function on a node of the cluster: here, or where the address ``ray://…`` leads.
+
+    Args:
+        function: takes a function that it says its progress to, line by line.
+        say: gets these lines.
+
+    Returns:
+        What the function returns. What it raises is raised here.
+    """
+    if not is_remote():
+        return function(say)
+    lines = Queue(actor_options={"num_cpus": 0})
+    there = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
+    task = ray.remote(**options)(_call).remote(function, lines.put)
+    waiting = [task]
+    while waiting:
+        _, waiting = ray.wait(waiting, timeout=0.5)
+        for line in lines.get_nowait_batch(lines.qsize()):
+            say(line)
+    try:
+        return ray.get(task)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+
+
+def _call(function: Callable[..., Any], say: Callable[[str], None]) -> Any:
+    return function(say)
 
 
 def _silence(address: str) -> str:
@@ -88,7 +128,12 @@ def _speaks_grpc(place: str) -> bool:
     return True
 
 
-def _refuse_too_much(cpus: float, gpus: float) -> None:
+def refuse_too_much(cpus: float, gpus: float) -> None:
+    """Refuse a task for which no node has enough: it would wait for ever.
+
+    Raises:
+        IRLLRecError: says what there is.
+    """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     most_cpus, most_gpus = (max(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
     if gpus > most_gpus:

@@ -1,33 +1,38 @@
-"""The irllrec command, as the tests run it."""
+"""The commands, as the tests run them."""
 
 import contextlib
 import io
+import multiprocessing
 import os
+import resource
 import subprocess
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
-from recbole_irllrec.cli.app import main
+from recbole_irllrec.cli import app, run_recbole
+
+PROGRAMS = {"irllrec": app.main, "run_recbole": run_recbole.main}
 
 
-def irllrec(*arguments) -> int:
+def irllrec(*arguments, program="irllrec") -> int:
     """Run the command in this process; returns its exit status."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["irllrec", *map(str, arguments)])
+        patch.setattr("sys.argv", [program, *map(str, arguments)])
         patch.setenv("COLUMNS", "200")
         try:
-            return main()
+            return PROGRAMS[program]()
         except SystemExit as stop:  # typer's own
             return stop.code
 
 
-def ended(*arguments) -> subprocess.CompletedProcess:
+def ended(*arguments, program="irllrec") -> subprocess.CompletedProcess:
     """Run the command in this process; returns its exit status and what it printed."""
     out, error = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        status = irllrec(*arguments)
+        status = irllrec(*arguments, program=program)
     return subprocess.CompletedProcess(arguments, status or 0, out.getvalue(), error.getvalue())
 
 
@@ -38,21 +43,46 @@ def run(*arguments, status=0) -> subprocess.CompletedProcess:
     return done
 
 
-def start(*arguments, **options) -> subprocess.Popen:
-    """Start the command in a process of its own; options are those of `subprocess.Popen`."""
-    command = [sys.executable, "-m", "recbole_irllrec.cli.app", *arguments]
-    return subprocess.Popen(command, text=True, env=_environment(), **options)
+# Processes of their own begin as copies of one that has imported everything, which takes seconds each time.
+START_METHOD = "forkserver"
+_CONTEXT = multiprocessing.get_context(START_METHOD)
+_CONTEXT.set_forkserver_preload(["recbole_irllrec.cli.app", "recbole_irllrec.cli.run_recbole", "torch._dynamo"])
 
 
-def irllrec_after(preparation: str, *arguments) -> subprocess.CompletedProcess:
-    """Run the command in a process of its own that first executes a line of Python."""
-    code = f"{preparation}\nimport sys\nfrom recbole_irllrec.cli.app import main\nsys.exit(main())"
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=_environment())
+def in_a_process(output: Path, function, *arguments) -> BaseProcess:
+    """Start a function in a process of its own; what it prints goes to the end of a file."""
+    process = _CONTEXT.Process(target=_redirected, args=(output, dict(os.environ), function, arguments), daemon=True)
+    process.start()
+    return process
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+def _redirected(output: Path, environment: dict[str, str], function, arguments) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    with open(output, "a") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    function(*arguments)
+
+
+def start(output: Path, *arguments) -> BaseProcess:
+    """Start the command in a process of its own; what it prints goes to the end of a file."""
+    return in_a_process(output, _exit_with, *arguments)
+
+
+def _exit_with(*arguments) -> None:
+    sys.exit(irllrec(*arguments))
+
+
+@contextlib.contextmanager
+def full_disk(most: int):
+    """No file can become larger than so many bytes, which a program meets as it meets a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def refusal(capsys, *arguments) -> str:

@@ -4,18 +4,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMAND = [sys.executable, "-m", "recbole_irllrec.cli.run_recbole"]
+import command
+import pytest
+from text_files import TRAIN, write_dataset
+
+from recbole_irllrec import IRLLRecError
+
 ONE_EPOCH = ["--dataset=ml-100k", "--epochs=1", "--train_batch_size=16384", "--show_progress=False"]
 
 
 def run(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=300)
+    return command.ended(*arguments, program="run_recbole")
 
 
 def test_overrides_beat_files():
+    """In a process of its own."""
     Path("first.yaml").write_text("embedding_size: 8\nn_layers: 1\n")
     Path("second.yaml").write_text("n_layers: 2\n")
-    result = run("--model=IRLLRec", *ONE_EPOCH, "--config_files=first.yaml second.yaml", "--embedding_size=16")
+    Path("empty.yaml").touch()
+    files = "--config_files=first.yaml second.yaml empty.yaml"
+    run_recbole = [sys.executable, "-m", "recbole_irllrec.cli.run_recbole", "--model=IRLLRec", *ONE_EPOCH]
+    result = subprocess.run([*run_recbole, files, "--embedding_size=16"], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
     assert "recall@10" in result.stdout and "FutureWarning" not in result.stderr
     (log,) = Path("log/IRLLRec").iterdir()
@@ -23,16 +32,20 @@ def test_overrides_beat_files():
 
 
 def test_other_models_run_too():
-    result = run("--model=BPR", *ONE_EPOCH)
-    assert result.returncode == 0 and "recall@10" in result.stdout
+    write_dataset(Path("dataset"), train=[*TRAIN, ("u4", "i5")])
+    parts = "--benchmark_filename=['train', 'valid', 'test']"
+    result = run("--model=BPR", "--dataset=tiny", parts, "--epochs=1", "--topk=2", "--valid_metric=MRR@2")
+    assert result.returncode == 0 and "recall@2" in result.stdout
 
 
 def test_errors_are_one_sentence():
+    Path("list.yaml").write_text("- n_layers\n")
     for arguments, words in (
         (["--model=IRLRec"], "IRLLRec"),
         (["--model=IRLLRec", "--profile_weight=-1"], "profile_weight"),
         (["--model=IRLLRec", "--profle_weight=1"], "did you mean profile_weight"),
         (["--model=IRLLRec", "--config_files=nothing.yaml"], "nothing.yaml"),
+        (["--model=IRLLRec", "--config_files=list.yaml"], "list.yaml holds no settings"),
         (["--model=IRLLRec", "--item_profile_table=nothing.parquet"], "nothing.parquet"),
     ):
         result = run(*arguments, *ONE_EPOCH)
@@ -40,9 +53,10 @@ def test_errors_are_one_sentence():
         assert result.returncode == 1 and words in sentence and "Traceback" not in result.stderr
 
 
-def test_debug_shows_the_traceback():
-    result = run("--model=IRLLRec", "--profile_weight=-1", "--debug", *ONE_EPOCH)
-    assert "Traceback" in result.stderr and "will not be used in RecBole" not in result.stderr
+def test_debug_shows_the_traceback(caplog):
+    with pytest.raises(IRLLRecError, match="profile_weight"):
+        run("--model=IRLLRec", "--profile_weight=-1", "--debug", *ONE_EPOCH)
+    assert "will not be used in RecBole" not in caplog.text
 
 
 def test_help_reads_well():

@@ -9,7 +9,7 @@ import pytest
 import ray
 
 from recbole_irllrec import IRLLRecError
-from recbole_irllrec.cluster import connected
+from recbole_irllrec.cluster import connected, refuse_too_much
 
 
 @pytest.fixture
@@ -50,13 +50,12 @@ def test_tasks_that_need_more_than_there_is(monkeypatch):
     with pytest.raises(IRLLRecError, match=r"0.5 GPUs, but Ray finds no GPU"), connected(gpus=0.5):
         pass
     assert not ray.is_initialized()
-    with pytest.raises(IRLLRecError, match=r"9999 CPUs, but no node"), connected(cpus=9999):
-        pass
 
 
 def test_a_task_sees_no_gpu_that_it_was_not_given(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    with connected():
+    with pytest.raises(IRLLRecError, match=r"9999 CPUs, but no node"), connected(cpus=1):
         task = ray.remote(num_cpus=1)(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
         assert ray.get(task.remote()) == ""
+        refuse_too_much(cpus=9999, gpus=0)
     assert not ray.is_initialized()

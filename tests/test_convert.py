@@ -3,13 +3,15 @@
 import csv
 import gzip
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from command import irllrec, irllrec_after, refusal
+from command import full_disk, in_a_process, irllrec, refusal
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from recbole_irllrec.dataset_tools.convert import Keep, convert
@@ -388,33 +390,45 @@ def test_force_keeps_what_it_does_not_write(old_data_set):
     assert [path.name for path in Path("dataset").iterdir()] == ["s"]
 
 
-def test_full_disk(old_data_set):
+CONVERT = ("data", "convert", "csv", "r.csv", "--name=s", "--force")
+
+
+def test_full_disk(capsys, old_data_set):
     write_csv("r.csv", ["user_id", "item_id"], [(f"u{n}", "i" * 100) for n in range(2000)])
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
-    result = irllrec_after(limit, "data", "convert", "csv", "r.csv", "--name=s", "--force")
-    assert result.returncode == 1 and result.stderr.strip().endswith("irllrec: dataset/s: file too large.")
+    with full_disk(100_000):
+        assert refusal(capsys, *CONVERT) == "irllrec: dataset/s: file too large."
     assert_unchanged(old_data_set)
     assert [path.name for path in Path("dataset").iterdir()] == ["s"]
+
+
+def killed_at_a_rename(at):
+    """Convert, and die before the first or second rename."""
+    rename, calls = os.rename, []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        if len(calls) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        rename(*arguments)
+
+    os.rename = counted
+    irllrec(*CONVERT)
 
 
 @pytest.mark.parametrize("at", [1, 2])
 def test_killed_at_a_rename(at, capsys, old_data_set):
     write_csv("r.csv", ["user_id", "item_id"], [("u", "i")])
-    kill = (
-        "import os, signal; rename = os.rename; calls = []\n"
-        f"def fail(*a): calls.append(a); len(calls) == {at} and os.kill(os.getpid(), signal.SIGKILL); rename(*a)\n"
-        "os.rename = fail"
-    )
-    result = irllrec_after(kill, "data", "convert", "csv", "r.csv", "--name=s", "--force")
-    assert result.returncode == -9
+    process = in_a_process("said", killed_at_a_rename, at)
+    process.join()
+    assert process.exitcode == -9
     replaced = Path("dataset/s.replaced")
     if at == 1:
         assert_unchanged(old_data_set)
     else:
-        assert "put aside" in refusal(capsys, "data", "convert", "csv", "r.csv", "--name=s", "--force")
+        assert "put aside" in refusal(capsys, *CONVERT)
         assert_unchanged(replaced)
         replaced.rename(old_data_set)
-    assert irllrec("data", "convert", "csv", "r.csv", "--name=s", "--force") == 0
+    assert irllrec(*CONVERT) == 0
     assert lines("s")[1:] == ["u\ti"]
 
 

@@ -1,4 +1,4 @@
-"""The commands of docs/your-own-data.md, run as they stand there, on small files of the kinds that it names."""
+"""The commands of the pages in docs, run as they stand there, on small files of the kinds that they name."""
 
 import gzip
 import importlib.util
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import command
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,14 +29,34 @@ def commands(page: str, heading: str) -> str:
     return "set -euo pipefail\n" + "".join(blocks)
 
 
+# The shell hands our commands to this process, which has imported what each of them would import anew, for seconds.
+OURS = """
+ask() { printf '%s\\0' "$@" > asked; local status; read -r status < answered; return "$status"; }
+irllrec() { ask irllrec "$@"; }
+run_recbole() { ask run_recbole "$@"; }
+trap 'printf end > asked' EXIT
+"""
+
+
 def execute(page: str, heading: str, **environment: str) -> str:
-    """What the commands of a section print."""
-    tools = str(Path(sys.executable).parent)
-    here = os.environ | {"PATH": tools + os.pathsep + os.environ["PATH"], "COLUMNS": "120", **environment}
-    here["PYTHONPATH"] = os.pathsep.join(sys.path)
-    run = subprocess.run(["bash", "-c", commands(page, heading)], capture_output=True, text=True, env=here, timeout=600)
-    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-3000:]
-    return run.stdout
+    """What our commands in a section print."""
+    for pipe in ("asked", "answered"):
+        os.mkfifo(pipe)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    script = ["bash", "-c", OURS + commands(page, heading)]
+    printed, failed = "", ""
+    bash = subprocess.Popen(script, env=os.environ | {"PATH": path, **environment})
+    try:
+        while asked := Path("asked").read_text().split("\0")[:-1]:
+            done = command.ended(*asked[1:], program=asked[0])
+            printed += done.stdout
+            failed = done.stderr[-3000:]
+            Path("answered").write_text(f"{done.returncode}\n")
+        assert bash.wait() == 0, printed[-2000:] + failed
+    finally:
+        bash.kill()
+        bash.wait()
+    return printed
 
 
 def interactions(n_users: int, n_items: int) -> list[tuple[int, int]]:
@@ -116,6 +137,11 @@ def test_the_published_layout():
     assert "recall@20" in said
     found = pd.read_json("amazon-book.jsonl", lines=True)
     assert found["user"].nunique() == 20
+
+
+def test_a_small_sweep():
+    said = execute("tune.md", "A small one")
+    assert "on validation" in said and said.count("recall@10") == 2 and "User 196" in said
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))

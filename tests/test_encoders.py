@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -289,12 +287,12 @@ def test_killed_and_run_again_nothing_is_paid_for_twice(tmp_path):
             "--encoder", "openai", "--encoder-model", "m", "--base-url", server.url, "--batch-size", "2",
             "--concurrency", "2", *SPLIT,
         )  # fmt: skip
-        process = start(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = start("said", *command)
         while sum(entry["valid"] for entry in server.account()) < 10:
-            assert process.poll() is None
+            assert process.is_alive()
             time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         assert not list(own.glob("*.parquet"))
         with sqlite3.connect(own / "tiny.embeddings.sqlite") as database:
             kept = database.execute("SELECT COUNT(*) FROM embeddings").fetchone()[0]

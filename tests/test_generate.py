@@ -14,6 +14,7 @@ from recbole_irllrec.dataset_tools.generate import evidence_outside, texts
 from recbole_irllrec.dataset_tools.generation.store import open_store
 
 from recbole_irllrec.data.features import train_fingerprint
+from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import load_config
 from recbole_irllrec.files import atomic_write
 
@@ -340,6 +341,28 @@ def test_texts_of_other_training_interactions_do_not_get_into_a_table(tmp_path, 
     with open_store(tmp_path / "shop" / "shop.answers.sqlite") as store:
         assert config["dataset"] == store.about["dataset"]
         assert "u3" not in texts(store, "user", "profile").tokens
+
+
+def test_a_store_in_another_place_is_embedded_shown_and_checked(tmp_path, run):
+    own = write_dataset(tmp_path) and tmp_path / "shop"
+    store, place = ("--store", tmp_path / "elsewhere"), ("--data-path", tmp_path, "--config-files", "config.yaml")
+    run(*store)
+
+    def intents(name, *more, status=0):
+        return command.run("intents", name, "shop", *more, *place, status=status)
+
+    assert "There is no store" in intents("embed", "--texts", "generated", status=1).stderr
+    assert "leave --store out" in intents("embed", *store, status=1).stderr
+    intents("embed", "--texts", "generated", *store)
+    assert IntentTable.read(own / "shop.user_intent.parquet").texts[0].startswith("Likes: wants ")
+    assert "Reasoning: " in intents("show", "u0", *store).stdout and "Reasoning: " not in intents("show", "u0").stdout
+    train = own / "shop.train.inter"
+    train.write_text(train.read_text().replace("u0\ti0", "u0\ti3"))
+    assert "elsewhere holds evidence" in intents("check", *store, status=1).stdout
+    assert "holds evidence" not in intents("check", status=1).stdout
+    for name in ("show", "check"):
+        asked = ("u0",) if name == "show" else ()
+        assert "There is no store nowhere" in intents(name, *asked, "--store", "nowhere", status=1).stderr
 
 
 # --- Bad input. -----------------------------------------------------------------------------------------------------

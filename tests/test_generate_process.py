@@ -2,11 +2,11 @@
 
 import contextlib
 import json
-import resource
+import os
 import signal
 import sqlite3
-import subprocess
 import time
+from pathlib import Path
 
 import command
 import openai_server
@@ -21,14 +21,14 @@ from recbole_irllrec.data.loading import load_config, split_datasets
 
 
 @contextlib.contextmanager
-def started(folder, url, *more, **how):
-    """The command in a process of its own."""
-    process = command.start(*arguments(folder, url, *more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how)
+def started(folder, url, *more):
+    """The command in a process of its own, which writes to the file "said"."""
+    process = command.start("said", *arguments(folder, url, *more))
     try:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.join()
 
 
 def again(url, folder, *more):
@@ -51,7 +51,7 @@ def wait_until(reached, process, seconds=240):
         with contextlib.suppress(sqlite3.OperationalError, pd.errors.DatabaseError):
             if reached():
                 return
-        assert process.poll() is None, process.communicate()[0]
+        assert process.is_alive(), Path("said").read_text()
         assert time.monotonic() < end
         time.sleep(0.02)
 
@@ -72,7 +72,7 @@ def test_two_thousand_users_a_fifth_of_the_requests_failing_and_a_kill_in_the_mi
         with started(tmp_path, server.url, *pace) as process:
             wait_until(lambda: len(stored(tmp_path)) >= 900, process)
             process.kill()
-            process.wait()
+            process.join()
         killed = time.time()
         kept = stored(tmp_path)
         status, output = again(server.url, tmp_path, *pace)
@@ -111,9 +111,10 @@ def test_ctrl_c_keeps_what_is_under_way(tmp_path):
     with openai_server.serve(latency=0.3) as server:
         with started(tmp_path, server.url, "--concurrency", "8") as process:
             wait_until(lambda: len(stored(tmp_path)) >= 40, process)  # in the midst of the users
-            process.send_signal(signal.SIGINT)
-            output, _ = process.communicate(timeout=60)
-        assert process.returncode == 130 and "Traceback" not in output
+            os.kill(process.pid, signal.SIGINT)
+            process.join(60)
+        output = Path("said").read_text()
+        assert process.exitcode == 130 and "Traceback" not in output
         assert "Waiting for the answers under way" in output and "Answers in" in output
         answered = [entry for entry in server.account() if entry["valid"]]
     assert len(answered) == len(stored(tmp_path)) < 320
@@ -125,23 +126,21 @@ def test_a_store_in_use_is_refused_and_its_owner_goes_on(tmp_path):
         wait_until(lambda: len(stored(tmp_path)) >= 1, first)
         status, output = again(server.url, tmp_path)
         assert status == 1 and "is in use by a running process" in output and "Traceback" not in output
-        assert first.poll() is None
+        assert first.is_alive()
         with open_store(tmp_path / "shop" / "shop.answers.sqlite") as store:  # reading is allowed
             assert store.counts()
         server.set(latency=0)
-        assert first.wait(120) == 0
+        first.join(120)
+        assert first.exitcode == 0
 
 
 def test_a_full_disk_loses_nothing(tmp_path):
     write_dataset(tmp_path, n_users=120, n_items=20, reviews=False)
 
-    def little_room():  # a file that would grow beyond cannot be written, as on a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
-
     with openai_server.serve() as server:
-        with started(tmp_path, server.url, preexec_fn=little_room) as process:
-            output, _ = process.communicate(timeout=240)
-        assert process.returncode == 1 and "make room on the disk" in output and "Traceback" not in output
+        with command.full_disk(200_000):
+            status, output = again(server.url, tmp_path)
+        assert status == 1 and "make room on the disk" in output and "Traceback" not in output
         kept = stored(tmp_path)
         assert 0 < len(kept) < 140
         status, output = again(server.url, tmp_path)
@@ -173,7 +172,7 @@ def test_a_batch_is_not_submitted_twice_whenever_the_process_dies(tmp_path, batc
         with started(tmp_path, server.url, *BATCH) as process:  # killed while it waits
             wait_until(lambda: batches()["batch_id"].notna().any(), process)
             process.kill()
-            process.wait()
+            process.join()
         # As if it had died after the batch was submitted, and before that was noted.
         with contextlib.closing(sqlite3.connect(tmp_path / "shop" / "shop.answers.sqlite")) as db, db:
             db.execute("UPDATE batch SET batch_id = NULL")

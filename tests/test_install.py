@@ -1,4 +1,4 @@
-"""The package installed in each of the three ways, and its commands used from another folder."""
+"""A checkout, an editable install and a wheel, used from another folder."""
 
 import shutil
 import subprocess
@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-ONE_EPOCH = ["--dataset=ml-100k", "--epochs=1", "--train_batch_size=16384", "--show_progress=False"]
+
+
+def one_epoch(small) -> list[str]:
+    return ["--dataset=small", f"--data_path={small['data_path']}", "--epochs=1", "--show_progress=False"]
 
 
 def run(*command, cwd, check=True) -> subprocess.CompletedProcess:
@@ -30,9 +33,8 @@ def checkout(tmp_path) -> Path:
 @pytest.fixture
 def python(tmp_path) -> Path:
     """A virtual environment that sees this one's libraries, but not its installation of the package."""
-    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "uninstall", "-q", "-y", "setuptools", cwd=tmp_path)  # it would hide the newer one
     here = sysconfig.get_path("purelib")
     site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).stdout.strip()
     (Path(site) / "libraries.pth").write_text(here + "\n")
@@ -41,39 +43,36 @@ def python(tmp_path) -> Path:
     return python
 
 
-def pip_install(python, *what, cwd) -> None:
-    run(python, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", *what, cwd=cwd)
+def pip(python, *arguments, cwd) -> None:
+    run(python, "-m", "pip", arguments[0], "-q", "--no-deps", "--no-build-isolation", *arguments[1:], cwd=cwd)
 
 
-@pytest.mark.parametrize("way", ["install .", "install -e .", "wheel"])
-def test_installed_and_used_from_another_folder(way, checkout, python, tmp_path):
+# The console script, and then what else is installed, in one process.
+USED = """
+import runpy, sys
+del sys.argv[0]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    import recbole_irllrec.dataset_tools, recbole_irllrec.properties
+"""
+
+
+@pytest.mark.parametrize("way", ["editable", "wheel"])
+def test_installed_and_used_from_another_folder(way, checkout, python, tmp_path, small):
     if way == "wheel":
-        run(
-            python,
-            "-m",
-            "pip",
-            "wheel",
-            "-q",
-            "--no-deps",
-            "--no-build-isolation",
-            "-w",
-            tmp_path / "dist",
-            ".",
-            cwd=checkout,
-        )
+        pip(python, "wheel", "-w", tmp_path / "dist", ".", cwd=checkout)
         (wheel,) = (tmp_path / "dist").glob("*.whl")
-        pip_install(python, wheel, cwd=tmp_path)
-    else:
-        pip_install(python, *way.split()[1:], cwd=checkout)
-    if way != "install -e .":
+        pip(python, "install", wheel, cwd=tmp_path)
         shutil.rmtree(checkout)
+    else:
+        pip(python, "install", "-e", ".", cwd=checkout)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    trained = run(python.with_name("run_recbole"), "--model=IRLLRec", *ONE_EPOCH, cwd=elsewhere)
+    trained = run(python, "-c", USED, python.with_name("run_recbole"), *one_epoch(small), cwd=elsewhere)
     assert "recall@10" in trained.stdout
-    run(python, "-c", "import recbole_irllrec.dataset_tools, recbole_irllrec.properties", cwd=elsewhere)
 
 
-def test_the_script_in_a_checkout(checkout, tmp_path):
-    trained = run(sys.executable, checkout / "run_recbole_irllrec.py", *ONE_EPOCH, cwd=tmp_path)
+def test_the_script_in_a_checkout(checkout, tmp_path, small):
+    trained = run(sys.executable, checkout / "run_recbole_irllrec.py", *one_epoch(small), cwd=tmp_path)
     assert "recall@10" in trained.stdout

@@ -6,6 +6,7 @@ import torch
 from conftest import TinyDataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.quick_start import run_recbole
 from recbole.utils import get_model, get_trainer, init_seed
@@ -30,22 +31,19 @@ def train(config, epochs):
     return list(trainer.train_loss_dict.values()), scores.view(50, -1)[:, 1:]
 
 
-def test_without_alignment_it_is_lightgcn(irllrec_config):
-    from recbole.config import Config
-
-    common = {"reg_weight": 0.0, "epochs": 3, "show_progress": False, "n_layers": 2, "seed": 7}
-    common |= {"learning_rate": 0.002, "train_batch_size": 4096}
-    ours = irllrec_config(**common, **NO_TEXT, layer_aggregation="mean", ranking_loss="bpr", embedding_size=64)
-    theirs = Config(model="LightGCN", dataset="ml-100k", config_dict=common)
-    our_losses, our_scores = train(ours, 3)
-    their_losses, their_scores = train(theirs, 3)
+def test_without_alignment_it_is_lightgcn(small):
+    common = {"reg_weight": 0.0, "epochs": 3, "show_progress": False, "n_layers": 2, "seed": 7, **small}
+    common |= {"learning_rate": 0.002, "train_batch_size": 256}
+    own = {**NO_TEXT, "layer_aggregation": "mean", "ranking_loss": "bpr", "embedding_size": 64}
+    our_losses, our_scores = train(Config("IRLLRec", "small", config_dict=common | own), 3)
+    their_losses, their_scores = train(Config("LightGCN", "small", config_dict=common), 3)
     np.testing.assert_allclose(our_losses, their_losses, rtol=1e-5)
     torch.testing.assert_close(our_scores, their_scores, rtol=1e-5, atol=1e-5)
 
 
-def test_same_seed_same_numbers():
-    config = {"epochs": 2, "show_progress": False}
-    first, second = (run_recbole("IRLLRec", "ml-100k", config_dict=dict(config), saved=False) for _ in range(2))
+def test_same_seed_same_numbers(small):
+    config = {"epochs": 2, "train_batch_size": 256, "show_progress": False, **small}
+    first, second = (run_recbole("IRLLRec", "small", config_dict=dict(config), saved=False) for _ in range(2))
     assert first == second
 
 

@@ -46,7 +46,7 @@ QUIET = {"show_progress": False, "state": "ERROR", "epochs": 1, "eval_step": 1}
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
+def saved(tmp_path_factory, small):
     """A BPR and an ItemKNN checkpoint, a saved data set and saved data loaders, written by RecBole itself."""
     folder = tmp_path_factory.mktemp("saved")
     patch = pytest.MonkeyPatch()
@@ -56,9 +56,11 @@ def saved(tmp_path_factory):
     for model in ("BPR", "ItemKNN"):
         results = run_recbole(
             model=model,
-            dataset="ml-100k",
+            dataset="small",
             config_dict={
                 **QUIET,
+                **small,
+                "train_batch_size": 512,
                 "checkpoint_dir": str(folder / model),
                 "save_dataset": True,
                 "save_dataloaders": True,
@@ -449,7 +451,7 @@ def test_checkpoint_equals_what_was_saved(saved, model):
     read = load(file)
     assert type(read["config"]) is Config and read["config"].model_class is expected["config"].model_class
     assert read["config"].final_config_dict == expected["config"].final_config_dict
-    assert str(read["config"]).count("\n") and read["config"].dataset == "ml-100k"
+    assert str(read["config"]).count("\n") and read["config"].dataset == "small"
     assert list(read) == list(expected) and read["epoch"] == expected["epoch"]
     assert list(read["state_dict"]) == list(expected["state_dict"])
     for name, value in expected["state_dict"].items():
@@ -482,7 +484,7 @@ def test_saved_data_set_and_loaders_equal_what_was_saved(saved, caplog):
     folder = saved["BPR"].folder
     config = load(saved["BPR"].checkpoint)["config"]
     dataset = create_dataset(config)
-    with open(folder / "ml-100k-Dataset.pth", "rb") as file:
+    with open(folder / "small-Dataset.pth", "rb") as file:
         expected = pickle.load(file)  # noqa: S301 - the reader to compare with
     assert set(vars(dataset)) == set(vars(expected)) and type(dataset) is type(expected)
     assert dataset.inter_feat.equals(expected.inter_feat) and dataset.field2type == expected.field2type
@@ -492,7 +494,7 @@ def test_saved_data_set_and_loaders_equal_what_was_saved(saved, caplog):
     assert dataset.build()[0].inter_num == expected.build()[0].inter_num
 
     loaders = load_split_dataloaders(config)
-    with open(folder / "ml-100k-for-BPR-dataloader.pth", "rb") as file:
+    with open(folder / "small-for-BPR-dataloader.pth", "rb") as file:
         expected = [loader for loader, _state in pickle.load(file)]  # noqa: S301 - the reader to compare with
     for loader, before in zip(loaders, expected, strict=True):
         assert set(vars(loader)) == set(vars(before)) and type(loader) is type(before)
@@ -500,7 +502,7 @@ def test_saved_data_set_and_loaders_equal_what_was_saved(saved, caplog):
     assert all((loaders[0]._sampler.used_ids == expected[0]._sampler.used_ids).tolist())
     positives = zip(loaders[2].uid2positive_item, expected[2].uid2positive_item, strict=True)
     assert all(a is b is None or torch.equal(a, b) for a, b in positives)
-    assert len(next(iter(loaders[0]))) == 2048 and len(next(iter(loaders[2])))
+    assert len(next(iter(loaders[0]))) == 512 and len(next(iter(loaders[2])))
 
 
 def test_other_callers_of_torch_and_pickle_see_no_change(tmp_path):

@@ -1,16 +1,15 @@
 """Every general recommender of RecBole 1.2.1 trains, is saved, loaded again and evaluated with the same scores.
 
-Only RecBole's own functions are used. The fast models run by default; ``-m slow`` runs all others, the slowest of them
-on the part of ml-100k that the settings below leave.
+Only RecBole's own functions are used. The fast models run by default, on a small data set; ``-m slow`` runs all others
+on ml-100k, the slowest of them on the part of it that the settings below leave.
 """
 
 import json
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+from command import in_a_process
 from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import get_trainer
 
@@ -43,17 +42,17 @@ ALL = sorted(
 RANDOM_SCORES = {"Random"}
 
 
-def train(model):
+def train(model, dataset="ml-100k", **settings):
     result = run_recbole(
         model=model,
-        dataset="ml-100k",
+        dataset=dataset,
         config_dict={
             "epochs": 1,
             "show_progress": False,
             "state": "ERROR",
             "checkpoint_dir": "saved",
             "save_dataset": False,
-            **SETTINGS.get(model, {}),
+            **settings,
         },
     )
     return result["test_result"]
@@ -67,26 +66,17 @@ def evaluate(file):
     return trainer.evaluate(test_data, load_best_model=False)
 
 
-FRESH = """
-import json, sys
-from recbole_irllrec import compat
-compat.apply()
-from recbole.quick_start import load_data_and_model
-from recbole.utils import get_trainer
-config, model, _, train_data, _, test_data = load_data_and_model(sys.argv[1])
-trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
-trainer.eval_collector.data_collect(train_data)
-print(json.dumps(dict(trainer.evaluate(test_data, load_best_model=False))))
-"""
+def print_scores(file):
+    print(json.dumps(dict(evaluate(file))))
 
 
 def evaluate_afresh(file):
     """The same in a process that has neither trained nor made a ``Config``."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", FRESH, str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    said = Path("afresh")
+    process = in_a_process(said, print_scores, file)
+    process.join()
+    assert process.exitcode == 0, said.read_text()
+    return json.loads(said.read_text().splitlines()[-1])
 
 
 def checkpoint(folder):
@@ -98,8 +88,8 @@ def test_the_zoo_is_complete():
 
 
 @pytest.mark.parametrize("model", FAST)
-def test_model_trains_and_scores_the_same_when_loaded(tmp_path, model):
-    scores = train(model)
+def test_model_trains_and_scores_the_same_when_loaded(tmp_path, model, small):
+    scores = train(model, "small", **small)
     assert all(0 <= score <= 1 for score in scores.values())
     assert evaluate(checkpoint(tmp_path)) == scores
     if model in ("LightGCN", "ItemKNN"):
@@ -111,9 +101,9 @@ def test_model_trains_and_scores_the_same_when_loaded(tmp_path, model):
 def test_slower_model_trains_and_scores_the_same_when_loaded(tmp_path, model):
     if model == "NCL" and find_spec("faiss") is None:
         with pytest.raises(IRLLRecError, match="needs the package faiss"):
-            train(model)
+            train(model, **SETTINGS[model])
         pytest.skip("faiss is not installed")
-    scores = train(model)
+    scores = train(model, **SETTINGS.get(model, {}))
     for again in (evaluate(checkpoint(tmp_path)), evaluate_afresh(checkpoint(tmp_path))):
         if model not in RANDOM_SCORES:
             assert again == dict(scores)

@@ -11,10 +11,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from recbole.utils import init_seed
 
 from recbole_irllrec.data.dataset import IRLLRecDataset
 from recbole_irllrec.data.features import read_features, train_fingerprint
+from recbole_irllrec.data.loading import seeded_dataset
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.text.profiles import item_texts
 
@@ -109,8 +109,7 @@ def read_known(config, *, seed: int, liked_from: float, most_history: int, most_
     Raises:
         IRLLRecError: there is no text about any item, or the file of reviews is not one.
     """
-    init_seed(config["seed"], config["reproducibility"])  # RecBole draws the split with it
-    train, *held_out = _RatedDataset(config).build()
+    train, *held_out = seeded_dataset(config, _RatedDataset).build()
     pairs = _pairs(train)
     reading = (config["field_separator"], config["encoding"])
     features = {

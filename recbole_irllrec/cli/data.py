@@ -6,30 +6,24 @@ from typing import Annotated
 
 import typer
 
-from .options import ConfigFiles, DataPath, Dataset
+from .options import (
+    ConfigFiles,
+    DataPath,
+    Dataset,
+    Force,
+    KCore,
+    MinRating,
+    Name,
+    Out,
+    Reviews,
+    SampleSeed,
+    SampleUsers,
+)
 
 app = typer.Typer(help="Make, split and describe RecBole data sets.", no_args_is_help=True)
 convert = typer.Typer(help="Make a RecBole data set DIR/NAME/NAME.* from files of other forms.", no_args_is_help=True)
 app.add_typer(convert, name="convert")
 
-Out = Annotated[
-    Path,
-    typer.Option(
-        metavar="DIR", help="Folder of data sets; a relative one holds for runs from the current folder only."
-    ),
-]
-Name = Annotated[str, typer.Option(help="What the data set is called.", show_default=False)]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is there; other files in the folder stay.")]
-MinRating = Annotated[float | None, typer.Option(help="Keep reviews with at least this rating.", show_default=False)]
-SampleUsers = Annotated[
-    float | None,
-    typer.Option(help="Then keep this share of the users, drawn at random.", max=1, show_default=False),
-]
-KCore = Annotated[
-    int, typer.Option("--k-core", help="Then drop users and items until each has at least so many.", min=1)
-]
-Seed = Annotated[int, typer.Option(help="Seed of the random sample of users.")]
-Reviews = Annotated[Path, typer.Argument(help="File of reviews, plain or gzipped.", show_default=False)]
 _SPLIT_NEXT = "Next: `irllrec data split NAME` fixes a split, `irllrec data describe NAME` shows what there is."
 
 
@@ -141,7 +135,7 @@ def amazon(
     min_rating: MinRating = None,
     sample_users: SampleUsers = None,
     k_core: KCore = 1,
-    seed: Seed = 2020,
+    seed: SampleSeed = 2020,
     force: Force = False,
 ) -> None:
     """Amazon reviews of 2014, 2018 or 2023, one JSON object a line, with the items' metadata.
@@ -169,7 +163,7 @@ def yelp(
     min_rating: MinRating = None,
     sample_users: SampleUsers = None,
     k_core: KCore = 1,
-    seed: Seed = 2020,
+    seed: SampleSeed = 2020,
     force: Force = False,
 ) -> None:
     """Yelp's academic data set, one JSON object a line.
@@ -211,7 +205,7 @@ def from_csv(
     min_rating: MinRating = None,
     sample_users: SampleUsers = None,
     k_core: KCore = 1,
-    seed: Seed = 2020,
+    seed: SampleSeed = 2020,
     force: Force = False,
 ) -> None:
     """Reviews or plain interactions in a CSV file with a header, and files of items and users.

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .log import log_to_stderr
-from .options import ConfigFiles, DataPath, Dataset
+from .options import ConfigFiles, DataPath, Dataset, Store
 
 _EPILOG = """\
 The key is read from the environment variable OPENAI_API_KEY and nowhere kept.
@@ -37,13 +37,7 @@ def generate(
     prompts: Annotated[
         str, _option("Prompts: books, films, places, general, or a file of your own.", _WHAT)
     ] = "general",
-    store: Annotated[
-        Path | None,
-        typer.Option(
-            help="File of the answers; without it, <dataset>.answers.sqlite in the data set's folder.",
-            show_default=False,
-        ),
-    ] = None,
+    store: Store = None,
     dry_run: Annotated[bool, _option("Send nothing; say what it would ask and cost.", _PRICE, "--dry-run")] = False,
     max_cost: Annotated[
         float | None, _option("Stop before the answers of this run cost more.", _PRICE, min=0, show_default=False)

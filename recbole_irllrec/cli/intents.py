@@ -7,7 +7,7 @@ import typer
 
 from . import generate
 from .log import log_to_stderr
-from .options import ConfigFiles, DataPath, Dataset
+from .options import ConfigFiles, DataPath, Dataset, Store
 
 if TYPE_CHECKING:
     from recbole_irllrec.dataset_tools.check import Report, TableReport
@@ -140,6 +140,7 @@ def embed(
             show_default=False,
         ),
     ] = None,
+    store: Store = None,
     side: Annotated[SideOrBoth, typer.Option(help="Whose texts.")] = "both",
     kind: Kinds = "both",
     dtype: Annotated[Literal["float32", "float16"], typer.Option(help="How embeddings are kept.")] = "float32",
@@ -217,7 +218,7 @@ def embed(
     config = _config(dataset, data_path, config_files)
     refuse_absent(config)
     found = pipeline.find_texts(
-        config, texts, _each(side, ("user", "item")), _each(kind, ("profile", "intent")), source
+        config, texts, _each(side, ("user", "item")), _each(kind, ("profile", "intent")), source, store
     )
     with log_to_stderr(), pipeline.open_encoder(encoder, options, config, found) as opened:
         for table, paths in pipeline.embed(config, opened, found, np.dtype(dtype).type, atomic):
@@ -231,6 +232,7 @@ def show(
     side: Annotated[
         Side | None, typer.Option(help="Which it is, where both a user and an item have this id.", show_default=False)
     ] = None,
+    store: Store = None,
     data_path: DataPath = None,
     config_files: ConfigFiles = None,
 ) -> None:
@@ -242,7 +244,7 @@ def show(
     from recbole_irllrec.dataset_tools.show import look_up
 
     console = Console()
-    found = look_up(_config(dataset, data_path, config_files), token, side)
+    found = look_up(_config(dataset, data_path, config_files), token, side, store)
     for row in found.rows:
         made = row.metadata
         facts = [f"encoder {made.encoder}", f"made from {made.source or 'unknown'}"]
@@ -261,13 +263,14 @@ def show(
 def check(
     dataset: Dataset,
     as_json: Annotated[bool, typer.Option("--json", help="Print what is found as JSON.")] = False,
+    store: Store = None,
     data_path: DataPath = None,
     config_files: ConfigFiles = None,
 ) -> None:
     """Verify the text tables against the data set and its split; exit status 1 if training would refuse them."""
     from recbole_irllrec.dataset_tools.check import check as examine
 
-    report = examine(_config(dataset, data_path, config_files))
+    report = examine(_config(dataset, data_path, config_files), store)
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:

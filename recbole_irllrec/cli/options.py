@@ -21,3 +21,30 @@ ConfigFiles = Annotated[
         show_default=False,
     ),
 ]
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        help="File of a language model's answers; without it, DATASET.answers.sqlite in the data set's folder.",
+        show_default=False,
+    ),
+]
+
+# Of the commands that write data sets
+Out = Annotated[
+    Path,
+    typer.Option(
+        metavar="DIR", help="Folder of data sets; a relative one holds for runs from the current folder only."
+    ),
+]
+Name = Annotated[str, typer.Option(help="What the data set is called.", show_default=False)]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there; other files in the folder stay.")]
+MinRating = Annotated[float | None, typer.Option(help="Keep reviews with at least this rating.", show_default=False)]
+SampleUsers = Annotated[
+    float | None,
+    typer.Option(help="Then keep this share of the users, drawn at random.", max=1, show_default=False),
+]
+KCore = Annotated[
+    int, typer.Option("--k-core", help="Then drop users and items until each has at least so many.", min=1)
+]
+SampleSeed = Annotated[int, typer.Option("--seed", help="Seed of the random sample of users.")]
+Reviews = Annotated[Path, typer.Argument(help="File of reviews, plain or gzipped.", show_default=False)]

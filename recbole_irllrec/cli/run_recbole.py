@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from .errors import debug_wanted, in_one_sentence
 
@@ -46,12 +47,12 @@ def main() -> int:
 def _run(args: argparse.Namespace) -> None:
     from recbole.quick_start import run
 
-    import recbole_irllrec  # noqa: F401  (registers IRLLRec)
+    from ..data.loading import settings_files
 
     result = run(
         args.model,
         args.dataset,
-        config_file_list=args.config_files.strip().split() if args.config_files else None,
+        config_file_list=settings_files(map(Path, args.config_files.split())) if args.config_files else None,
         nproc=args.nproc,
         world_size=args.world_size,
         ip=args.ip,

@@ -104,7 +104,7 @@ def tune(
     from ..runs import load_splits
     from ..tuning import space as spaces
     from ..tuning.records import Folder
-    from ..tuning.sweep import Plan, check, sweep
+    from ..tuning.sweep import Plan, check, run
     from .log import log_to_stderr
 
     found_space = spaces.read_space(space or spaces.default_path(model))
@@ -128,9 +128,8 @@ def tune(
         )
         checked = check(plan, splits)
         folder = Folder(output or Path("tuning") / f"{dataset}-{model}")
-        with connected(address, cpus=cpus_per_trial, gpus=gpus_per_trial), folder.locked():
-            folder.begin(checked.about, resume)
-            _show(sweep(checked, folder), folder.path, metric)
+        with connected(address, cpus=cpus_per_trial, gpus=gpus_per_trial):
+            _show(run(checked, folder, resume), folder.path, metric)
 
 
 def _show(found: dict[str, Any], folder: Path, metric: str) -> None:
@@ -140,7 +139,8 @@ def _show(found: dict[str, Any], folder: Path, metric: str) -> None:
 
     console = Console()
     best, seeds = found["best"], found["seeds"]
-    table = Table(title=f"Trial {best.number}, the best by {metric} on validation", title_justify="left")
+    print(f"Trial {best.number}, the best by {metric} on validation:")
+    table = Table()
     for column in ("metric", "valid", "test"):
         table.add_column(column, justify="left" if column == "metric" else "right")
     for name in best.best.metrics:

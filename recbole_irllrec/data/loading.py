@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ from recbole.utils import init_seed
 
 from ..errors import IRLLRecError
 from .dataset import IRLLRecDataset
+
+
+_DATA_PATH = Path("dataset")  # as RecBole
 
 
 def load_config(
@@ -33,57 +36,64 @@ def load_config(
         model: the model's name.
 
     Raises:
-        IRLLRecError: a setting is refused, or that file is no YAML.
+        IRLLRecError: a setting is refused, or a file holds something else than settings.
         FileNotFoundError: a file is not there.
     """
-    above = _own_settings(dataset, data_path) if config_files is None else {}
-    if data_path is not None:
-        above["data_path"] = str(data_path)
+    files = settings_files(_paths(dataset, data_path, config_files))
+    if config_files is None:
+        above = {"data_path": str(data_path or _DATA_PATH)}  # whatever the file says of where it lies
+    else:
+        above = {} if data_path is None else {"data_path": str(data_path)}
     with _no_arguments():
-        config = Config(model, dataset, (config_files or "").split(), {**above, **(settings or {})})
+        # RecBole evaluates strings of a dictionary as Python: what stands in a file must come to it as a file.
+        config = Config(model, dataset, files, {**above, **(settings or {})})
     if data_path is not None:
         config["data_path"] = str(data_path / dataset)  # RecBole takes its own ml-100k whatever is said
     return config
 
 
 def setting_in_files(name: str, dataset: str, data_path: Path | None, config_files: str | None) -> Any:
-    """What the files that `load_config` reads say of a setting; None if nothing.
+    """What the files that `load_config` reads say of a setting; None if nothing. Arguments and errors are its own."""
+    found = [_settings_in(path).get(name) for path in _paths(dataset, data_path, config_files)]
+    return next((value for value in reversed(found) if value is not None), None)
+
+
+def _paths(dataset: str, data_path: Path | None, config_files: str | None) -> list[Path]:
+    if config_files is not None:
+        return [Path(path) for path in config_files.split()]
+    own = (data_path or _DATA_PATH) / dataset / f"{dataset}.yaml"
+    return [own] if own.is_file() else []
+
+
+def settings_files(paths: Iterable[Path]) -> list[str]:
+    """Those of some YAML files that hold settings: an empty one holds none, and RecBole cannot read it.
 
     Raises:
-        IRLLRecError: a file is no YAML.
+        IRLLRecError: something else than settings stands in a file.
         FileNotFoundError: a file is not there.
     """
-    if config_files is None:
-        return _own_settings(dataset, data_path).get(name)
-    return next(filter(None, (_read(Path(path)).get(name) for path in reversed(config_files.split()))), None)
+    return [str(path) for path in paths if _settings_in(path)]
+
+
+def _settings_in(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.load(path.read_text(encoding="utf-8"), yaml.FullLoader) or {}  # RecBole's own loader
+    except (yaml.YAMLError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise IRLLRecError(f"{path} holds no settings in YAML: mend or remove it.")
+    return found
 
 
 def split_datasets(config: Config) -> tuple[IRLLRecDataset, IRLLRecDataset, IRLLRecDataset]:
     """The training, validation and test data sets, the same as of a run with these settings; they share their ids."""
-    init_seed(config["seed"], config["reproducibility"])  # RecBole draws the split with it
-    return tuple(create_dataset(config).build())  # type: ignore[return-value]
+    return tuple(seeded_dataset(config).build())
 
 
-def _own_settings(dataset: str, data_path: Path | None) -> dict[str, Any]:
-    """What ``<dataset>.yaml`` in a data set's folder says, without where that lies; nothing if there is no such file.
-
-    Raises:
-        IRLLRecError: the file is no YAML.
-    """
-    path = (data_path or Path("dataset")) / dataset / f"{dataset}.yaml"
-    if not path.is_file():
-        return {}
-    return {name: value for name, value in _read(path).items() if name != "data_path"}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError):
-        found = None
-    if not isinstance(found, dict):
-        raise IRLLRecError(f"{path} holds no settings in YAML: mend or delete it.")
-    return found
+def seeded_dataset(config: Config, kind: Callable[[Config], Any] = create_dataset) -> Any:
+    """A data set of this kind whose ``build()`` draws the same split as a run with these settings."""
+    init_seed(config["seed"], config["reproducibility"])
+    return kind(config)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 
 from tqdm import tqdm
 
@@ -10,10 +11,10 @@ from .trial import Task
 
 
 class Progress:
-    """Writes to standard error; the bar is for terminals alone."""
+    """Says a line at the end of each trial; the bar, on standard error, is for terminals alone."""
 
-    def __init__(self, metric: str, task: Task, trials: dict[int, Trial], n_trials: int):
-        self._metric, self._task, self._trials = metric, task, trials
+    def __init__(self, metric: str, task: Task, trials: dict[int, Trial], n_trials: int, say: Callable[[str], None]):
+        self._metric, self._task, self._trials, self._say = metric, task, trials, say
         self._before = sum(trial.status != RUNNING for trial in trials.values())
         self._ended, self._total = self._before, max(n_trials, self._before)
         self._running: set[int] = set()
@@ -40,7 +41,7 @@ class Progress:
             self._ended += 1
             self._bar.update()
         head = f"{self._ended}/{self._total}, {self._best()}, {self._left()} left"
-        tqdm.write(f"[{head}] {self._line(trial)}", file=sys.stderr)
+        self._say(f"[{head}] {self._line(trial)}")
 
     def _line(self, trial: Trial) -> str:
         best = trial.best

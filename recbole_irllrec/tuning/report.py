@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from .sweep import Checked
 
 
+RESULTS = ("best.yaml", "trials.csv", "seeds.csv", "report.html")
+
+
 def write(checked: "Checked", folder: Folder, trials: list[Trial], best: Trial, seeds: list[dict]) -> dict[str, Any]:
-    """Write ``best.yaml``, ``trials.csv``, ``seeds.csv`` and ``report.html``.
+    """Write the files of `RESULTS`.
 
     Args:
         checked: the sweep.
@@ -100,7 +103,7 @@ def _best_yaml(checked: "Checked", best: Trial, command: str) -> str:
 
 
 def _yaml(settings: dict[str, Any]) -> str:
-    return yaml.safe_dump(settings, sort_keys=False, default_flow_style=None) if settings else ""
+    return yaml.safe_dump(settings, sort_keys=False, default_flow_style=False) if settings else ""
 
 
 def _write_text(folder: Folder, name: str, text: str) -> None:

@@ -4,8 +4,11 @@ import json
 import math
 import os
 import shutil
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +19,7 @@ from ray.tune.callback import Callback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from tqdm import tqdm
 
+from ..cluster import is_remote, on_a_node
 from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
 from ..files import atomic_write
@@ -35,6 +39,7 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
 }
 
@@ -110,17 +115,53 @@ def check(plan: Plan, splits: Splits) -> Checked:
     return Checked(plan, splits, task, config["epochs"])
 
 
-def sweep(checked: Checked, folder: Folder) -> dict[str, Any]:
-    """Run what is left of a sweep on the Ray that is there, and write its results.
+def run(checked: Checked, folder: Folder, resume: bool) -> dict[str, Any]:
+    """Begin or go on with a sweep on the Ray that is joined.
+
+    By ``ray://`` the work is done on a node, in the folder of the same path there, and the results are copied here.
+
+    Args:
+        checked: the sweep.
+        folder: where it is kept.
+        resume: whether the folder may hold it already.
 
     Returns:
-        What `report.write` has found.
+        What `report.write` returns.
+
+    Raises:
+        IRLLRecError: the folder holds another sweep, or this one and is not to go on with it; or no trial ends well.
+    """
+    found, files = on_a_node(partial(_run, checked, folder, resume), partial(tqdm.write, file=sys.stderr))
+    if is_remote():
+        for name, content in files.items():
+            with atomic_write(folder.path / name) as file:
+                file.write(content)
+    return found
+
+
+def _run(checked: Checked, folder: Folder, resume: bool, say: Callable[[str], None]) -> tuple[dict, dict[str, bytes]]:
+    with folder.locked():
+        folder.begin(checked.about, resume)
+        found = sweep(checked, folder, say)
+        return found, {name: (folder.path / name).read_bytes() for name in report.RESULTS}
+
+
+def sweep(checked: Checked, folder: Folder, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run what is left of a sweep, and write its results.
+
+    Args:
+        checked: the sweep.
+        folder: where it is kept.
+        say: gets a line at the end of each trial.
+
+    Returns:
+        What `report.write` returns.
 
     Raises:
         IRLLRecError: no trial has ended well.
     """
     trials = folder.trials()
-    _run_trials(checked, folder, trials)
+    _run_trials(checked, folder, trials, say)
     best = best_trial(trials.values(), checked.task)
     splits = ray.put(checked.splits)
     seeds = [_test_best(checked, splits, folder, best)]
@@ -147,7 +188,7 @@ def best_trial(trials, task: Task) -> Trial:
 # ---- trials ----------------------------------------------------------------------------------------------------------
 
 
-def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial]) -> None:
+def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial], say: Callable[[str], None]) -> None:
     """Run the trials that have not ended; they are added to those at hand."""
     plan, task = checked.plan, checked.task
     unfinished = [trial for trial in trials.values() if trial.status == RUNNING]
@@ -169,7 +210,7 @@ def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial]) -> N
     )
     os.environ.update(_QUIET)
     session = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    with Progress(plan.metric, task, trials, n_trials) as progress:
+    with Progress(plan.metric, task, trials, n_trials, say) as progress:
         tune.run(
             trainable,
             name=session,
@@ -280,7 +321,7 @@ class _Recorder(Callback):
         found = self._of(trial)
         found.status = FAILED
         found.traceback = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-        found.reason = report.reason_of_loss(found.traceback, trial.num_failures)
+        found.reason = report.reason_of_loss(found.traceback, trial.num_failures + 1)
         self._end(found, trial)
 
     def _of(self, trial) -> Trial:

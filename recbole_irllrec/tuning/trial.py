@@ -79,7 +79,8 @@ def reason_of(error: BaseException) -> str:
     said = " ".join(str(error).split())
     if isinstance(error, IRLLRecError | _NotANumber):
         return said
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+    # torch has no exception of its own for the CPU's memory
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "DefaultCPUAllocator" in said:
         return f"out of memory{': ' if said else ''}{said}"
     return f"{type(error).__name__}: {said}"
 
