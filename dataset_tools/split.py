@@ -53,6 +53,7 @@ def split(
     eval_args: dict[str, Any] | None = None,
     seed: int | None = None,
     force: bool = False,
+    any_name: bool = False,
 ) -> tuple[Path, dict[str, int]]:
     """Write the split that a run of RecBole with these settings would draw.
 
@@ -68,6 +69,7 @@ def split(
         eval_args: of RecBole's ``eval_args``, "order", "group_by" and "split", above those of the files.
         seed: RecBole's seed, above that of the files.
         force: replace a split that is there.
+        any_name: also take a name that RecBole does not look up, which `load_config` finds with a ``data_path``.
 
     Returns:
         The file of settings, and the number of interactions in each part.
@@ -76,7 +78,8 @@ def split(
         IRLLRecError: there is nothing to split, or a split is there already. Nothing was changed.
     """
     name = name or ("ml-100k-split" if dataset == "ml-100k" else dataset)
-    check_name(name)
+    if not any_name:
+        check_name(name)
     folder = out / name
     refuse_overwriting([folder / f"{name}.{part}.inter" for part in PARTS], force)
     config = _config(dataset, data_path, config_files, eval_args or {}, seed)

@@ -100,7 +100,7 @@ def load_splits(
     The setting ``seed`` draws the split, where the data set is not split already. The environment stays as it is, the
     choice of GPUs included.
     """
-    _refuse_other_kinds(model)
+    refuse_other_kinds(model)
     with _kept_environment():
         config = load_config(dataset, data_path, config_files, settings, model)
     return Splits(dataset, dict(config.external_config_dict), *split_datasets(config))
@@ -114,7 +114,7 @@ def config_of(model: str, splits: Splits, settings: Settings) -> Config:
     Raises:
         IRLLRecError: a setting is refused, or the model is no general recommender.
     """
-    _refuse_other_kinds(model)
+    refuse_other_kinds(model)
     above = {**splits.settings, "resume": False, **settings, **_OWN}
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         above["gpu_id"] = os.environ["CUDA_VISIBLE_DEVICES"]
@@ -126,7 +126,7 @@ def config_of(model: str, splits: Splits, settings: Settings) -> Config:
     return config
 
 
-def _refuse_other_kinds(model: str) -> None:
+def refuse_other_kinds(model: str) -> None:
     kind = get_model(model).type
     if kind not in (ModelType.GENERAL, ModelType.TRADITIONAL):
         raise IRLLRecError(

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from . import data, doctor, intents, recommend, tune
+from . import benchmark, data, doctor, intents, recommend, tune
 from .errors import debug_wanted, in_one_sentence
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(intents.app, name="intents")
+app.add_typer(benchmark.app, name="benchmark")
 recommend.add_commands(app)
 tune.add_commands(app)
 doctor.add_commands(app)

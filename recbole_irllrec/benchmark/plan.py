@@ -1,0 +1,238 @@
+"""What a benchmark runs: the rows of its table, the settings of each, and the names that runs are found by."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from recbole.config import Config
+from recbole.evaluator.register import metric_types, metrics_dict
+from recbole.utils import EvaluatorType
+from recbole.utils.argument_list import training_arguments
+
+from ..data.text import locate
+from ..data.training import SIDES, TrainingTokens
+from ..errors import IRLLRecError
+from ..registration import MODELS
+from ..runs import Settings, Splits, refuse_other_kinds
+from ..settings import ALIGNMENT_WEIGHTS, read_settings
+from ..tuning.space import RandomDrawer, Space, default_path, read_space, tunable
+from .results import Plan
+
+TRIAL_SEED = 0  # runs have 1, 2, …
+_WITHOUT_TEXT = "-without-text"
+# Settings that leave a run's results as they are.
+_FREE = {"seed", "resume", "device", "gpu_id", "use_gpu", "worker", "state", "data_path", "checkpoint_dir"}
+_FREE |= {"show_progress", "log_wandb", "wandb_project", "local_rank", "single_spec", "dataset_save_path"}
+# Unless the user says otherwise.
+_METRICS, _TOPK = ("Recall", "NDCG", "MRR"), (10, 20)
+# The last: RecBole's own would rank one user at a time where there are many items.
+_DEFAULTS: Settings = {"epochs": 300, "stopping_step": 10, "eval_batch_size": 1 << 20}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for; None where the data set's settings or the defaults say it."""
+
+    models: Sequence[str]
+    seeds: int
+    tune_samples: int
+    protocol: Literal["recbole", "paper"] | None = None
+    metrics: Sequence[str] | None = None
+    topk: Sequence[int] | None = None
+    valid_metric: str | None = None
+    epochs: int | None = None
+    spaces: Path | None = None  # a folder of <Model>.yaml, above those that come with this package
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: a model, with what is fixed and what is drawn for it."""
+
+    name: str
+    model: str
+    common: Settings  # as for the other rows
+    fixed: Settings  # by the row's name
+    drawn: list[Settings]  # different ones; without any there is nothing to choose
+    tune_samples: int
+    space: Space | None
+    tunable: bool
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether there is something to choose from."""
+        return len(self.drawn) > 1
+
+    def settings(self, drawn: Settings) -> Settings:
+        """All that a run is given."""
+        return {**drawn, **self.common, **self.fixed}
+
+
+def rows(options: Options, given: Settings) -> list[Row]:
+    """The rows that are asked for.
+
+    Args:
+        options: what is asked for.
+        given: the settings of the data set and of the user's files, for all models. They are not drawn.
+
+    Raises:
+        IRLLRecError: an option cannot be met.
+    """
+    if len(set(options.models)) < len(options.models) or not options.models:
+        raise IRLLRecError(f"The models are {', '.join(options.models) or 'none'}: name at least one, and each once.")
+    common = _common(options, given)
+    return [_row(name, options, common) for name in options.models]
+
+
+def _common(options: Options, given: Settings) -> Settings:
+    """What is the same for all runs: what the user gave, and what makes runs comparable."""
+    metrics = [_metric(name) for name in options.metrics or given.get("metrics") or _METRICS]
+    topk = list(options.topk or given.get("topk") or _TOPK)
+    first = "NDCG" if "NDCG" in metrics else metrics[0]
+    paper = given.get("mask_valid_in_test") is False if options.protocol is None else options.protocol == "paper"
+    return {
+        **{name: value for name, value in given.items() if name != "data_path" and value is not None},
+        "metrics": metrics,
+        "topk": topk,
+        "valid_metric": options.valid_metric or given.get("valid_metric") or f"{first}@{topk[0]}",
+        "mask_valid_in_test": not paper,
+        "metric_decimal_place": 6,
+        **{name: given.get(name, value) for name, value in _DEFAULTS.items()},
+        **({} if options.epochs is None else {"epochs": options.epochs}),
+    }
+
+
+def _metric(name: str) -> str:
+    """RecBole's spelling of a metric of rankings."""
+    ranking = [metric for metric, kind in metric_types.items() if kind == EvaluatorType.RANKING]
+    if str(name).lower() not in ranking:
+        known = ", ".join(metrics_dict[metric].__name__ for metric in ranking)
+        raise IRLLRecError(f"There is no metric {name} of rankings: take some of {known}.")
+    return metrics_dict[str(name).lower()].__name__
+
+
+def _row(name: str, options: Options, common: Settings) -> Row:
+    model, _, preset = name.partition(":")
+    fixed: Settings = {}
+    if preset and model in MODELS:
+        fixed = {"preset": preset}
+    elif name.endswith(_WITHOUT_TEXT) and name.removesuffix(_WITHOUT_TEXT) in MODELS:
+        model, fixed = name.removesuffix(_WITHOUT_TEXT), dict.fromkeys(ALIGNMENT_WEIGHTS, 0.0)
+    elif preset:
+        raise IRLLRecError(f"There is no model {name}: presets are of {', '.join(MODELS)}.")
+    refuse_other_kinds(model)
+    space = _space(model, options.spaces) if options.tune_samples and not preset else None
+    drawn: list[Settings] = [{}]
+    if space is not None:
+        drawn = _drawn(space, options.tune_samples, {**common, **fixed})
+    return Row(name, model, common, fixed, drawn, options.tune_samples, space, tunable=not preset)
+
+
+def _space(model: str, folder: Path | None) -> Space | None:
+    """The user's search space of a model, or that of this package; None for a model without any setting."""
+    if folder is not None and (own := folder / f"{model}.yaml").is_file():
+        return read_space(own)
+    if not tunable(model) - set(training_arguments):
+        return None
+    try:
+        return read_space(default_path(model))
+    except IRLLRecError:
+        raise IRLLRecError(
+            f"There is no search space for {model}: write {model}.yaml and name its folder with --spaces, or ask for "
+            f"--tune-samples 0."
+        ) from None
+
+
+def _drawn(space: Space, n: int, given: Settings) -> list[Settings]:
+    """So many settings, those that differ; what is given is not drawn."""
+    left = tuple(parameter for parameter in space.parameters if parameter.name not in given)
+    fixed = {name: value for name, value in space.fixed.items() if name not in given}
+    narrowed = replace(space, parameters=left, fixed={**space.fixed, **given})
+    draws = [{**fixed, **narrowed.draw(RandomDrawer(TRIAL_SEED, number), number)} for number in range(n)]
+    return list({json.dumps(one, sort_keys=True): one for one in draws}.values())
+
+
+def tuned_file(row: Row, dataset: str) -> str | None:
+    """The file of settings found before that lies below the row's own, if there is one."""
+    name = f"{row.model}-{dataset}.yaml"
+    found = files("recbole_irllrec.properties").joinpath("tuned", name).is_file()
+    return f"properties/tuned/{name}" if found and row.model in MODELS and "preset" not in row.fixed else None
+
+
+# ---- what all runs share --------------------------------------------------------------------------------------------
+
+
+def shared(rows: Sequence[Row], splits: Splits, how: str) -> Plan:
+    """What runs must share to be comparable, without any model yet.
+
+    Args:
+        rows: the rows of the table.
+        splits: of all runs.
+        how: where the split comes from, in words.
+    """
+    parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
+    common = rows[0].common
+    return {
+        "dataset": splits.dataset,
+        "split": {
+            "how": how,
+            "fingerprints": {part: TrainingTokens(dataset).fingerprint for part, dataset in parts.items()},
+            "interactions": {part: len(dataset) for part, dataset in parts.items()},
+            "users": splits.train.user_num - 1,
+            "items": splits.train.item_num - 1,
+        },
+        "protocol": "recbole" if common["mask_valid_in_test"] else "paper",
+        **{name: common[name] for name in ("metrics", "topk", "valid_metric")},
+        "models": {},
+        "commands": [],
+    }
+
+
+def continued(before: Plan, now: Plan, folder: Path) -> Plan:
+    """What a folder has, for runs that are added to it.
+
+    Raises:
+        IRLLRecError: these would not be comparable with those that are there.
+    """
+
+    def compared(plan: Plan) -> dict[str, Any]:
+        prints = {f"{part} set": fingerprint[:16] for part, fingerprint in plan["split"]["fingerprints"].items()}
+        return {name: plan[name] for name in ("dataset", "protocol", "metrics", "topk", "valid_metric")} | prints
+
+    there = compared(before)
+    for name, value in compared(now).items():
+        if there[name] != value:
+            raise IRLLRecError(
+                f"{folder} holds runs whose {name} is {there[name]}, and here it is {value}: ask for the same, or give "
+                f"another folder with --out."
+            )
+    return before
+
+
+# ---- what a run is found by ------------------------------------------------------------------------------------------
+
+
+def fingerprint(config: Config, splits: Splits) -> str:
+    """The same for runs that differ in nothing but their seed: 12 hexadecimal digits of a SHA-256.
+
+    It is of all settings, defaults included, and of the text tables' files.
+    """
+    settings = {name: value for name, value in config.final_config_dict.items() if name not in _FREE}
+    content = json.dumps([settings, _tables(config, splits)], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _tables(config: Config, splits: Splits) -> list[str]:
+    if config["model"] not in MODELS:
+        return []
+    found = [locate(config, splits.train, side, kind) for kind in read_settings(config).text_kinds for side in SIDES]
+    return [_digest(path) if isinstance(path, Path) else str(path) for path in found]
+
+
+@cache
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,177 @@
+"""What is made of the results: files of numbers, and the report as Markdown and as one page with plots."""
+
+import html
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..files import atomic_write
+from . import plots, tables
+from .results import Results, read_results, write_table
+from .statistics import paired_tests
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
+table { display: block; overflow-x: auto; }
+th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
+th { border-bottom: 2px solid #222; }
+.left { text-align: left; white-space: normal; }
+dt { font-weight: 600; margin-top: .5rem; }
+dd { margin: 0; overflow-wrap: anywhere; }
+pre { white-space: pre-wrap; margin: 0; }
+"""
+
+
+def write_report(folder: Path) -> list[Path]:
+    """Make all that a benchmark's folder offers to readers anew from its stored runs.
+
+    Returns:
+        The files.
+
+    Raises:
+        IRLLRecError: there is no benchmark in the folder, or no run has ended well.
+    """
+    results = read_results(folder)
+    metrics = tables.per_user_metrics(results)
+    frames = {
+        "per_user.parquet": results.users.assign(model=results.users["model"].astype("category")),
+        "summary.csv": tables.flat(results),
+        "tests.csv": paired_tests(results.users, results.reference, metrics),
+        "runs.csv": results.runs,
+        "trials.csv": results.trials,
+        "failures.csv": results.failures,
+    }
+    shown = [tables.summary(results), tables.tests(results, metrics), tables.costs(results), tables.chosen(results)]
+    texts = {
+        "tables.tex": "\n".join(map(tables.latex, shown)),
+        "report.md": _markdown(results, shown),
+        "report.html": _page(results, shown),
+    }
+    for name, frame in frames.items():
+        write_table(frame, folder / name)
+    for name, text in texts.items():
+        with atomic_write(folder / name) as file:
+            file.write(text.encode())
+    return [folder / name for name in (*texts, *frames)]
+
+
+def _title(results: Results) -> str:
+    return f"Benchmark on {results.plan['dataset']}"
+
+
+def _markdown(results: Results, shown: list[tables.Table]) -> str:
+    parts = [f"# {_title(results)}\n"]
+    parts += [f"## {table.title}\n\n{tables.markdown(table)}" for table in shown]
+    parts.append("## How it was measured\n")
+    parts += [f"**{name}.** {text}\n" for name, text in facts(results)]
+    parts += ["**Commands.**\n", *(f"    {command}" for command in results.plan["commands"]), ""]
+    return "\n".join(parts)
+
+
+def _page(results: Results, shown: list[tables.Table]) -> str:
+    summary, *others = [f"<h2>{html.escape(table.title)}</h2>\n{tables.as_html(table)}" for table in shown]
+    figures = [
+        f"<h2>{html.escape(title)}</h2>\n{figure.to_html(full_html=False, include_plotlyjs=n == 0)}"
+        for n, (title, figure) in enumerate(plots.figures(results).items())
+    ]
+    told = [f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in facts(results)]
+    commands = html.escape("\n".join(results.plan["commands"]))
+    title = html.escape(_title(results))
+    return "\n".join(
+        [
+            f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>',
+            f'<link rel="icon" href="data:,"><style>{_STYLE}</style></head>\n<body>\n<h1>{title}</h1>',
+            summary,
+            *figures,
+            *others,
+            f"<h2>How it was measured</h2>\n<dl>{''.join(told)}<dt>Commands</dt><dd><pre>{commands}</pre></dd></dl>",
+            "</body>\n</html>\n",
+        ]
+    )
+
+
+def facts(results: Results) -> Iterator[tuple[str, str]]:
+    """What a reader needs to know beside the numbers: a name and sentences each."""
+    plan = results.plan
+    split, sizes = plan["split"], plan["split"]["interactions"]
+    yield (
+        "Data set",
+        f"{plan['dataset']}: {split['users']:,} users, {split['items']:,} items; interactions: {sizes['train']:,} for "
+        f"training, {sizes['valid']:,} for validation, {sizes['test']:,} for the test.",
+    )
+    prints = ", ".join(f"{part} {fingerprint[:16]}" for part, fingerprint in split["fingerprints"].items())
+    yield "Split", f"One for all runs, {split['how']}. Fingerprints: {prints}."
+    masked = {"recbole": "the training and validation items", "paper": "the training items alone"}[plan["protocol"]]
+    yield "Protocol", f"{plan['protocol']}: all items are ranked, without {masked} of the user in the test."
+    yield (
+        "Selection",
+        f"By {plan['valid_metric']} on validation, of settings and of the epoch. The test set is looked at once a run, "
+        "after its training.",
+    )
+    yield "Seeds", _seeds(results)
+    yield "Tuning budget", _by_models(plan, _budget)
+    yield "Settings of all runs", _by_models(plan, _common)
+    if below := _by_models(plan, lambda row: f"{row['tuned_file']}, below what is drawn." if row["tuned_file"] else ""):
+        yield "Settings found before", below
+    yield "Significance", _SIGNIFICANCE
+    runs = results.runs
+    yield (
+        "Machine",
+        f"{_different(runs['machine'])}; threads of a run: {_different(runs['threads'])}. Memory is the largest of the "
+        "run's own process, libraries included.",
+    )
+    yield "Versions", f"{_different(runs['versions'])}."
+    for (model, error), failed in results.failures.groupby(["model", "error"], sort=False, dropna=False):
+        seeds = [f"{seed:.0f}" for seed in failed["seed"].dropna()]
+        which = [f"seed {', '.join(seeds)}"] if seeds else []
+        if n_trials := int(failed["seed"].isna().sum()):
+            which.append("a trial" if n_trials == 1 else f"{n_trials} trials")
+        yield f"Failed: {model}, {' and '.join(which)}", str(error)
+
+
+def _different(values: pd.Series) -> str:
+    return "; ".join(map(str, values.unique()))
+
+
+_SIGNIFICANCE = (
+    "A user's metric is its mean over the seeds. Student's t and Wilcoxon's signed ranks, both paired by user and "
+    "two-sided; Holm's correction over the models, for each metric and test."
+)
+
+
+def _seeds(results: Results) -> str:
+    counts = results.runs.groupby("model", sort=False)["seed"].apply(sorted)
+    most = max(counts, key=len)
+    fewer = [f"{model} {', '.join(map(str, seeds))}" for model, seeds in counts.items() if seeds != most]
+    also = f" Others have: {'; '.join(fewer)}." if fewer else ""
+    return f"{', '.join(map(str, most))}; they vary the models, not the split.{also}"
+
+
+def _budget(row: dict[str, Any]) -> str:
+    if not row["tunable"]:
+        return "Not tuned: the settings that the name stands for."
+    if not row["tune_samples"]:
+        return "Not tuned."
+    if not row["trials"]:
+        return "Nothing to choose from."
+    n, different = row["tune_samples"], len(row["trials"])
+    also = "" if different == n else f", {different} of them different"
+    return f"{n} settings drawn at random from the model's space{also}, each trained once in full."
+
+
+def _common(row: dict[str, Any]) -> str:
+    told = ("metrics", "topk", "valid_metric", "mask_valid_in_test", "metric_decimal_place")
+    return ", ".join(f"{name}: {value}" for name, value in row["common"].items() if name not in told) + "."
+
+
+def _by_models(plan: dict[str, Any], say: Callable[[dict[str, Any]], str]) -> str:
+    """The same sentence for models for which it is the same; without naming them if it is so for all."""
+    said = {model: say(row) for model, row in plan["models"].items()}
+    sentences = [sentence for sentence in dict.fromkeys(said.values()) if sentence]
+    if len(set(said.values())) == 1:
+        return "".join(sentences)
+    named = {s: ", ".join(model for model, other in said.items() if other == s) for s in sentences}
+    return " ".join(f"{models}: {sentence}" for sentence, models in named.items())

@@ -1,0 +1,112 @@
+"""What is computed from the runs: spread over the seeds, and paired tests over the users. Pure functions of tables."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+
+def over_seeds(runs: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Means and standard deviations over the seeds.
+
+    Args:
+        runs: a row a run: ``model``, and the columns.
+        columns: numbers.
+
+    Returns:
+        The means and the sample standard deviations (n - 1; NaN of one seed): a row a model, in the order of the runs.
+    """
+    groups = runs.groupby("model", sort=False)[list(columns)]
+    return groups.mean(), groups.std()
+
+
+def ranks(means: pd.Series, smaller_is_better: bool = False) -> pd.Series:
+    """1 for the best, 2 for the second, and so on; equal values share a rank, NaN has none."""
+    return means.rank(method="dense", ascending=smaller_is_better)
+
+
+def paired_tests(users: pd.DataFrame, reference: str, metrics: Sequence[str]) -> pd.DataFrame:
+    """Whether a model's metrics differ from every other model's, user by user.
+
+    A user's value is its mean over the model's seeds. The tests are Student's t and Wilcoxon's signed ranks, both
+    paired by user and two-sided; Wilcoxon's leaves out users without a difference. Per metric and test, Holm's
+    correction is made over the models.
+
+    Args:
+        users: a row a model, seed and user: ``model``, ``seed``, ``user`` and the metrics.
+        reference: the model that is compared with the others.
+        metrics: columns of ``users``.
+
+    Returns:
+        A row a metric and other model: ``metric``, ``model``, ``users`` (the number of pairs), ``difference`` (the mean
+        of reference - model), ``better`` and ``worse`` (the numbers of users for whom the reference is), ``t`` and
+        ``wilcoxon`` (p values), ``t_holm`` and ``wilcoxon_holm`` (corrected).
+    """
+    values = users.groupby(["model", "user"], sort=False, observed=True)[list(metrics)].mean()
+    ours = values.loc[reference]
+    others = [model for model in users["model"].unique() if model != reference]
+    rows = []
+    for metric in metrics:
+        for model in others:
+            differences = (ours[metric] - values.loc[model][metric]).dropna().to_numpy()
+            rows.append({"metric": metric, "model": model, **_tests(differences)})
+    columns = ["metric", "model", "users", "difference", "better", "worse", "t", "wilcoxon", "t_holm", "wilcoxon_holm"]
+    found = pd.DataFrame(rows, columns=columns)
+    for test in ("t", "wilcoxon"):
+        found[f"{test}_holm"] = found.groupby("metric", sort=False)[test].transform(lambda p: holm(p.to_numpy()))
+    return found
+
+
+def _tests(differences: np.ndarray) -> dict[str, float]:
+    """Of paired differences, [n]. Without a single one other than zero there is nothing that either test could find."""
+    found = {
+        "users": len(differences),
+        "difference": differences.mean(),
+        "better": int((differences > 0).sum()),
+        "worse": int((differences < 0).sum()),
+        "t": 1.0,
+        "wilcoxon": 1.0,
+    }
+    if differences.any():
+        found["t"] = stats.ttest_1samp(differences, 0).pvalue
+        found["wilcoxon"] = stats.wilcoxon(differences).pvalue
+    return found
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's step-down correction of p values, [m], which keeps the chance of a single false finding."""
+    order = np.argsort(p)
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return corrected
+
+
+def by_interactions(users: pd.DataFrame, interactions: pd.Series, metric: str, n_groups: int = 5) -> pd.DataFrame:
+    """A metric by the users' number of training interactions.
+
+    Args:
+        users: a row a model, seed and user: ``model``, ``seed``, ``user`` and the metric.
+        interactions: the number of each user, by its token.
+        metric: a column of ``users``.
+        n_groups: as many groups of about as many users each; fewer where many users have the same number.
+
+    Returns:
+        A row a group and model, in the groups' order: ``group`` (such as "12 to 20"), ``users``, ``model``, ``mean``
+        and ``std`` over the seeds.
+    """
+    counts = interactions.reindex(users["user"].unique(), fill_value=0)
+    bounds = np.unique(np.quantile(counts, np.arange(1, n_groups) / n_groups, method="lower"))
+    group = pd.Series(np.searchsorted(bounds, counts), counts.index)
+    spans = counts.groupby(group).agg(["min", "max", "size"])
+    names = [
+        f"{low} to {high}" if low < high else f"{low}" for low, high in zip(spans["min"], spans["max"], strict=True)
+    ]
+    placed = users.assign(place=users["user"].map(group))
+    by_seed = placed.groupby(["place", "model", "seed"], sort=False, observed=True)[metric].mean()
+    found = by_seed.groupby(["place", "model"], sort=False).agg(["mean", "std"]).reset_index()
+    found = found.sort_values("place", kind="stable")
+    place = found.pop("place").astype(int).to_numpy()
+    return found.assign(group=np.array(names)[place], users=spans["size"].to_numpy()[place])[
+        ["group", "users", "model", "mean", "std"]
+    ]

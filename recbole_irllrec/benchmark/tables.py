@@ -1,0 +1,209 @@
+"""The tables of a benchmark, and their forms: Markdown, LaTeX (booktabs), HTML."""
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from recbole.evaluator.register import smaller_metrics
+
+from .results import Results
+from .statistics import over_seeds, paired_tests, ranks
+
+COSTS = {
+    "parameters": ("parameters trained by gradients", 1, "{:,.0f}"),
+    "seconds": ("training, s", 1, "{:.1f}"),
+    "seconds_to_best": ("to best epoch, s", 1, "{:.1f}"),
+    "inference_seconds": ("inference, s", 1, "{:.2f}"),
+    "peak_memory": ("peak memory, MiB", 2**20, "{:,.0f}"),
+    "peak_gpu_memory": ("peak GPU memory, MiB", 2**20, "{:,.0f}"),
+}
+
+
+class Cell(NamedTuple):
+    """What stands in a table."""
+
+    text: str
+    rank: int | None = None  # 1 for the best of its column, 2 for the second
+    rest: str = ""  # what follows the text and is not emphasised
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: columns of numbers but for the first ``n_left``."""
+
+    title: str
+    head: list[str]
+    rows: list[list[Cell]]
+    n_left: int = 1
+
+
+# ---- what the tables hold --------------------------------------------------------------------------------------------
+
+
+def metric_names(results: Results) -> dict[str, str]:
+    """RecBole's names of the test metrics, such as ``ndcg@10``, and how tables write them."""
+    names = [f"{metric}@{k}" for metric in results.plan["metrics"] for k in results.plan["topk"]]
+    names += [metric for metric in results.plan["metrics"]]  # those without a cutoff, such as GAUC
+    return {name.lower(): name for name in names if name.lower() in results.runs}
+
+
+def per_user_metrics(results: Results) -> list[str]:
+    """Those of the test metrics that each user has."""
+    return [name for name in metric_names(results) if name in results.users]
+
+
+def model_names(results: Results) -> dict[str, str]:
+    """How tables name the models: with the number of seeds, where others have more."""
+    counts = results.runs["model"].value_counts()
+    most = counts.max()
+    return {
+        model: model if counts.get(model, most) == most else f"{model} ({counts[model]} of {most} seeds)"
+        for model in results.plan["models"]
+    }
+
+
+def summary(results: Results) -> Table:
+    """The test metrics: mean ± standard deviation over the seeds."""
+    names = metric_names(results)
+    means, deviations = over_seeds(results.runs, list(names))
+    written = {}
+    for name in names:
+        best = ranks(means[name].round(4), smaller_is_better=name.partition("@")[0] in smaller_metrics)
+        columns = zip(means[name], deviations[name], best, strict=True)
+        cells = [_cell(mean, deviation, "{:.4f}", int(rank)) for mean, deviation, rank in columns]
+        written[name] = dict(zip(means.index, cells, strict=True))
+    return _by_model("Test metrics, mean ± standard deviation over the seeds", results, names, written)
+
+
+def costs(results: Results) -> Table:
+    """What the models cost: parameters, times, memory."""
+    names = {name: title for name, (title, _, _) in COSTS.items() if name in results.runs}
+    means, deviations = over_seeds(results.runs, list(names))
+    written = {}
+    for name in names:
+        _, unit, form = COSTS[name]
+        columns = zip(
+            means[name] / unit, deviations[name] / unit if "seconds" in name else [np.nan] * len(means), strict=True
+        )
+        written[name] = dict(zip(means.index, [_cell(*one, form) for one in columns], strict=True))
+    return _by_model("Costs of a run, mean over the seeds", results, names, written)
+
+
+def tests(results: Results, metrics: Sequence[str]) -> Table:
+    """The reference against each of the other models."""
+    names = metric_names(results)
+    found = paired_tests(results.users, results.reference, metrics)
+    rows = []
+    for row in found.to_dict("records"):
+        p = [row[name] for name in ("t", "t_holm", "wilcoxon", "wilcoxon_holm")]
+        users = f"{row['better']:,} / {row['worse']:,}"
+        cells = [row["model"], names[row["metric"]], f"{row['difference']:+.4f}", users, *(f"{one:.2g}" for one in p)]
+        rows.append([Cell(text) for text in cells])
+    head = ["model", "metric", "difference", "users better / worse", "p, t", "Holm", "p, Wilcoxon", "Holm"]
+    return Table(f"{results.reference} against each, paired by user", head, rows, n_left=2)
+
+
+def chosen(results: Results) -> Table:
+    """The settings that validation chose for each model."""
+    rows = []
+    for model, row in results.plan["models"].items():
+        settings = ", ".join(f"{name}: {value}" for name, value in (row["chosen"] or {}).items())
+        told = "-" if row["run"] is None else settings or "as they are"
+        rows.append([Cell(model), Cell(str(len(row["trials"]))), Cell(told)])
+    return Table("Settings chosen on validation", ["model", "tried", "settings"], rows, n_left=3)
+
+
+def flat(results: Results) -> pd.DataFrame:
+    """Metrics and costs as numbers: a row a model, a column each for mean and standard deviation."""
+    names = [*metric_names(results), *(name for name in COSTS if name in results.runs)]
+    means, deviations = over_seeds(results.runs, names)
+    columns = {"seeds": results.runs["model"].value_counts().loc[means.index]}
+    for name in names:
+        columns |= {name: means[name], f"{name} std": deviations[name]}
+    return pd.DataFrame(columns).rename_axis("model").reset_index()
+
+
+def _cell(mean: float, deviation: float, form: str, rank: int | None = None) -> Cell:
+    if np.isnan(mean):
+        return Cell("-")
+    return Cell(form.format(mean), rank, "" if np.isnan(deviation) else f" ± {form.format(deviation)}")
+
+
+def _by_model(title: str, results: Results, heads: dict[str, str], written: dict[str, dict[str, Cell]]) -> Table:
+    names = model_names(results)
+    rows = [
+        [Cell(names[model]), *(written[column].get(model, Cell("failed")) for column in heads)]
+        for model in names
+        if model in results.models or model in set(results.failures["model"])
+    ]
+    return Table(title, ["model", *heads.values()], rows)
+
+
+# ---- their forms -----------------------------------------------------------------------------------------------------
+
+
+def markdown(table: Table) -> str:
+    """The table for a Markdown page; the best bold, the second underlined."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    def plain(text: str) -> str:
+        return text.replace("|", "\\|").replace("<", "&lt;")
+
+    aligned = ["---" if n < table.n_left else "---:" for n in range(len(table.head))]
+    rows = [[_formed(cell, plain, "**{}**", "<u>{}</u>") for cell in row] for row in table.rows]
+    return "\n".join(map(line, [list(map(plain, table.head)), aligned, *rows])) + "\n"
+
+
+def latex(table: Table) -> str:
+    """The table for a LaTeX document with the package booktabs."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"{' & '.join(cells)} \\\\"
+
+    columns = "l" * table.n_left + "r" * (len(table.head) - table.n_left)
+    rows = [[_formed(cell, _latex_text, "\\textbf{{{}}}", "\\underline{{{}}}") for cell in row] for row in table.rows]
+    return "\n".join(
+        [
+            f"% {table.title}",
+            f"\\begin{{tabular}}{{{columns}}}",
+            "\\toprule",
+            line([_latex_text(name) for name in table.head]),
+            "\\midrule",
+            *map(line, rows),
+            "\\bottomrule",
+            "\\end{tabular}\n",
+        ]
+    )
+
+
+def as_html(table: Table) -> str:
+    """The table for a page."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        side = [' class="left"' if n < table.n_left else "" for n in range(len(cells))]
+        return f"<tr>{''.join(f'<{tag}{s}>{c}</{tag}>' for s, c in zip(side, cells, strict=True))}</tr>"
+
+    rows = [[_formed(cell, html.escape, "<b>{}</b>", "<u>{}</u>") for cell in row] for row in table.rows]
+    head = line("th", [html.escape(name) for name in table.head])
+    body = "\n".join(line("td", row) for row in rows)
+    return f"<table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
+
+
+def _formed(cell: Cell, escape: Callable[[str], str], best: str, second: str) -> str:
+    form = {1: best, 2: second}.get(cell.rank or 0, "{}")
+    return form.format(escape(cell.text)) + escape(cell.rest)
+
+
+_LATEX = str.maketrans(
+    {**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
+    | {"^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$"}
+)
+
+
+def _latex_text(text: str) -> str:
+    return text.translate(_LATEX)

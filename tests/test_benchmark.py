@@ -1,0 +1,180 @@
+"""`irllrec benchmark`, from the command line to the files: real runs on Ray, killed, gone on with and added to."""
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from command import refusal, run, start
+from tiny_data import SETTINGS, write_tiny
+
+from recbole_irllrec import IRLLRecError
+from recbole_irllrec.benchmark.plan import Options, continued, fingerprint, rows, shared
+from recbole_irllrec.benchmark.results import read_results
+from recbole_irllrec.data.intents import IntentTable
+from recbole_irllrec.runs import config_of, load_splits
+from recbole_irllrec.settings import ALIGNMENT_WEIGHTS
+
+OUT = Path("results/tiny")
+# NCL makes 1000 clusters of 49 users, which faiss refuses.
+SPACES = {"BPR": "learning_rate: {loguniform: [0.01, 0.1]}", "NCL": "n_layers: {choice: [2]}"}
+ARGUMENTS = ("benchmark", "--dataset", "tiny", "--data-path", "data", "--seeds", 1, "--tune-samples", 2, "--epochs", 3)
+ARGUMENTS += ("--spaces", "spaces", "--metrics", "ndcg,Recall", "--topk", "5,10", "--max-concurrent", 1)
+
+
+@pytest.fixture
+def here():
+    """A data set without a split in data/, and search spaces in spaces/."""
+    own = write_tiny(Path("data")) / "tiny"
+    lines: list[str] = []
+    for part in ("train", "valid", "test"):
+        file = own / f"tiny.{part}.inter"
+        header, *rest = file.read_text().splitlines()
+        lines += rest
+        file.unlink()
+    (own / "tiny.inter").write_text("\n".join([header, *lines, ""]))
+    Path("tiny.yaml").write_text("train_batch_size: 256\n")
+    Path("spaces").mkdir()
+    for model, space in SPACES.items():
+        Path(f"spaces/{model}.yaml").write_text(space)
+
+
+def records():
+    return {file: file.stat().st_mtime_ns for file in OUT.glob("*/*.json")}
+
+
+def test_killed_gone_on_with_and_added_to(here):
+    asked = [*map(str, ARGUMENTS), "--models"]
+    process = start(*asked, "BPR", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (before := records()):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    split = {file: file.read_bytes() for file in OUT.glob("split/*/*")}
+
+    said = run(*asked, "BPR,NCL,Pop", "--protocol", "recbole")
+    assert {file: time for file, time in records().items() if file in before} == before
+    assert {file: file.read_bytes() for file in OUT.glob("split/*/*")} == split
+    assert "NCL, seed 1: failed: RuntimeError: Error in void faiss" in said.stderr
+    assert "BPR, seed 1: NDCG@5" in said.stderr and "report.html" in said.stdout
+
+    trials = [json.loads(file.read_text()) for file in OUT.glob("trials/*.json")]
+    assert len(trials) == 2 and not any("test" in trial for trial in trials)
+    (file,) = OUT.glob("runs/BPR*.json")
+    record = json.loads(file.read_text())
+    best = max(trials, key=lambda trial: trial["valid"]["ndcg@5"])
+    assert record["settings"] == best["settings"]
+    assert [entry["epoch"] for entry in record["history"]] == [1, 2, 3]
+    assert record["seconds"] >= record["seconds_to_best"] > 0 and record["inference_seconds"] > 0
+    assert record["parameters"] == (49 + 61) * 64 and record["peak_memory"] > 100e6
+    users = pd.read_parquet(file.with_suffix(".parquet"))
+    for metric, value in record["test"].items():
+        assert users[metric].mean() == pytest.approx(value, abs=1e-5)
+
+    found = read_results(OUT)
+    assert found.models == ["BPR", "Pop"] and list(found.failures["model"]) == ["NCL"]
+    commands = [shlex.join(["irllrec", *asked, models]) for models in ("BPR", "BPR,NCL,Pop")]
+    assert found.plan["commands"] == [commands[0], f"{commands[1]} --protocol recbole"]
+    table = pd.read_parquet(OUT / "per_user.parquet")
+    assert list(table) == ["user", "ndcg@5", "ndcg@10", "recall@5", "recall@10", "model", "seed"]
+    assert table.groupby("model", observed=True).size().to_dict() == {"BPR": 48, "Pop": 48}
+    report = (OUT / "report.md").read_text()
+    assert "NCL | failed" in report and "drawn by RecBole" in report and "Failed: NCL, seed 1" in report
+
+
+def test_results_of_another_split_or_protocol_are_not_added_to(here):
+    """What runs share, without any run."""
+    splits = load_splits("tiny", Path("data"), settings={"seed": 1})
+    options = Options(["BPR"], seeds=1, tune_samples=0, metrics=["NDCG"], topk=[10])
+    plan = shared(rows(options, splits.settings), splits, "drawn")
+    assert continued(plan, plan, OUT) is plan and plan["protocol"] == "recbole"
+    other = load_splits("tiny", Path("data"), settings={"seed": 2})
+    for changed, words in (
+        (shared(rows(options, {}), other, "drawn"), "runs whose train set is [0-9a-f]{16}, and here it is"),
+        (
+            shared(rows(replace(options, protocol="paper"), {}), splits, ""),
+            "whose protocol is recbole, and here it is paper",
+        ),
+        (shared(rows(replace(options, topk=[5]), {}), splits, ""), r"whose topk is \[10\], and here it is \[5\]"),
+    ):
+        with pytest.raises(IRLLRecError, match=words):
+            continued(plan, changed, OUT)
+
+
+def test_what_runs_are_given():
+    options = Options(["IRLLRec", "IRLLRec-without-text", "IRLLRec:published", "Pop", "EASE"], 1, 6, protocol="paper")
+    given = {"n_layers": 2, "epochs": 7, "data_path": "somewhere", "metrics": None}
+    ours, without, published, pop, ease = rows(options, given)
+    assert len(ours.drawn) == len(without.drawn) == len(ease.drawn) == 6
+    assert published.drawn == pop.drawn == [{}] and not published.tunable and pop.tunable
+    assert not any("n_layers" in drawn for row in (ours, without) for drawn in row.drawn)
+    assert any(drawn.get("profile_weight") for drawn in ours.drawn)
+    text = {"profile_weight", "pairwise_weight", "profile_temperature", "n_intents", "fusion"}
+    assert not any(text & drawn.keys() for drawn in without.drawn)
+    for row in (ours, without, published, pop, ease):
+        settings = row.settings(row.drawn[0])
+        assert settings["epochs"] == 7 and settings["n_layers"] == 2 and settings["mask_valid_in_test"] is False
+        assert settings["metrics"] == ["Recall", "NDCG", "MRR"] and settings["valid_metric"] == "NDCG@10"
+        assert "data_path" not in settings
+    assert without.settings(without.drawn[0])["profile_weight"] == 0
+    larger = rows(replace(options, tune_samples=9), given)[0]
+    assert larger.drawn[:6] == ours.drawn
+
+
+def test_runs_are_found_by_their_settings_and_texts():
+    write_tiny(Path("data"))
+    splits = load_splits("tiny", Path("data"), settings=SETTINGS)
+
+    def found(**settings):
+        return fingerprint(config_of("IRLLRec", splits, {"matching_weight": 0.0, **settings}), splits)
+
+    first = found(seed=1)
+    assert first == found(seed=2) == found(seed=1, show_progress=True, checkpoint_dir="elsewhere")
+    assert len({first, found(n_layers=2), found(epochs=4), found(mask_valid_in_test=False)}) == 4
+    without_text = dict.fromkeys(ALIGNMENT_WEIGHTS, 0.0)
+    before = found(**without_text)
+    for side, n in (("user", 48), ("item", 60)):
+        for kind in ("profile", "intent"):
+            tokens = [f"{side[0]}{place}" for place in range(n)]
+            table = IntentTable.from_arrays(tokens, np.ones((n, 3), np.float32), encoder="e", source="features")
+            table.write(f"data/tiny/tiny.{side}_{kind}.parquet")
+    assert found(seed=1) != first and found(**without_text) == before
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--models", "BRP"], "There is no model named 'BRP'; did you mean BPR?"),
+        (["--models", "BPR,BPR"], "The models are BPR, BPR: name at least one, and each once."),
+        (["--models", "BPR:published"], "There is no model BPR:published: presets are of IRLLRec."),
+        (["--models", "IRLLRec:best"], "The setting preset .* is 'best'"),
+        (
+            ["--models", "BPR", "--metrics", "Recall,RMSE"],
+            "There is no metric RMSE of rankings: take some of AveragePopularity, GAUC",
+        ),
+        (["--models", "BPR", "--topk", "5,0"], "--topk is '5,0': give numbers of at least 1"),
+        (["--models", "BPR", "--valid-metric", "MRR@5"], r"valid_metric is MRR@5, which metrics \['NDCG', 'Recall'\]"),
+        (["--models", "FISM"], "There is no search space for FISM: write FISM.yaml"),
+        (["--models", "BPR", "--dataset", "tinny"], "tinny is not there: give the data set's right name"),
+        (["--models", "BPR", "--out", "spaces"], "spaces holds other files and no benchmark.json"),
+        (["--models", "BPR", "--address", "127.0.0.1:1"], "The Ray address 127.0.0.1:1 cannot be joined"),
+        (
+            ["--models", "NGCF", "--spaces", "wrong"],
+            "the model NGCF has no setting node_dropuot; did you mean node_dropout",
+        ),
+        (["--models", "GRU4Rec", "--tune-samples", "0"], "GRU4Rec is no general recommender but a sequential"),
+    ],
+)
+def test_refused(here, capsys, more, words):
+    Path("wrong").mkdir()
+    Path("wrong/NGCF.yaml").write_text("node_dropuot: {choice: [0, 0.1]}")
+    assert re.search(words, refusal(capsys, *ARGUMENTS, *more))
+    assert not list(Path("results").glob("*/runs/*"))

@@ -1,0 +1,213 @@
+"""The tables and the report of a benchmark, from stored results; the page in a real browser."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from command import refusal, run
+
+from recbole_irllrec import IRLLRecError
+from recbole_irllrec.benchmark import plots, tables
+from recbole_irllrec.benchmark.results import (
+    PLAN,
+    USERS,
+    Key,
+    alone,
+    read_results,
+    write_json,
+    write_record,
+    write_table,
+)
+
+FOLDER = Path("results")
+N_USERS, METRICS = 40, ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
+# model: seeds, level; NGCF has lost two of its runs, NCL has not a single one
+MODELS = {"IRLLRec": (3, 0.5), "IRLLRec:published": (3, 0.45), "EASE": (3, 0.55), "NGCF": (1, 0.3), "NCL": (0, 0.0)}
+ERROR = "RuntimeError: <script>alert(1)</script> | k_max > n"
+
+
+def record(model, seed, users):
+    """A run that has ended well."""
+    level = {name: float(users[name].mean()) for name in METRICS}
+    steps = 1 if model == "EASE" else 5
+    history = [
+        {
+            "epoch": n + 1,
+            "seconds": n + 0.5,
+            "metrics": {k: v * (n + 1) / steps for k, v in level.items()},
+            "losses": {},
+        }
+        for n in range(steps)
+    ]
+    numbers = {
+        "best_epoch": steps,
+        "epochs": steps,
+        "parameters": 1234567,
+        "seconds": 10.0 * seed,
+        "seconds_to_best": 5.0,
+    }
+    about = {
+        "machine": "a machine",
+        "threads": 1,
+        "versions": "torch 2",
+        "inference_seconds": 0.25,
+        "peak_memory": 2**29,
+    }
+    return {"settings": {}, "error": None, "valid": level, "test": level, "history": history, **numbers, **about}
+
+
+@pytest.fixture
+def folder():
+    """Results of five models."""
+    rng = np.random.default_rng(0)
+    tokens = np.array([f"u{n}" for n in range(N_USERS)], dtype=object)
+    entries = {}
+    for model, (n_seeds, level) in MODELS.items():
+        for seed in (1, 2, 3):
+            if seed > n_seeds:
+                if model == "NCL" or seed == 2:
+                    write_record(FOLDER, Key(model, "abc", seed), {"settings": {}, "error": ERROR}, None)
+                continue
+            users = pd.DataFrame({"user": tokens, **{m: (level + 0.1 * rng.random(N_USERS)) for m in METRICS}})
+            write_record(FOLDER, Key(model, "abc", seed), record(model, seed, users), users)
+        entries[model] = {
+            "model": model.partition(":")[0],
+            "common": {"epochs": 50 if model == "NGCF" else 300},
+            "tunable": ":" not in model,
+            "tune_samples": 4,
+            "tuned_file": None,
+            "trials": [],
+            "chosen": {"embedding_size": 64, "type": "a_b"},
+            "run": "abc",
+        }
+    prints = dict.fromkeys(("train", "valid", "test"), "0123456789abcdef" * 4)
+    sizes = {"train": 1000, "valid": 100, "test": 100}
+    plan = {
+        "dataset": "tiny",
+        "split": {"how": "drawn", "fingerprints": prints, "interactions": sizes, "users": N_USERS, "items": 50},
+        "protocol": "paper",
+        "metrics": ["Recall", "NDCG"],
+        "topk": [5, 10],
+        "valid_metric": "NDCG@10",
+        "models": entries,
+        "commands": ["irllrec benchmark --dataset tiny"],
+    }
+    write_json(plan, FOLDER / PLAN)
+    write_table(pd.DataFrame({"user": tokens, "interactions": np.arange(N_USERS) // 4}), FOLDER / USERS)
+    return FOLDER
+
+
+def test_the_summary_marks_best_and_second_and_what_is_missing(folder):
+    results = read_results(folder)
+    table = tables.summary(results)
+    assert table.head == ["model", "Recall@5", "Recall@10", "NDCG@5", "NDCG@10"]
+    by_name = {row[0].text: row[1:] for row in table.rows}
+    assert list(by_name) == ["IRLLRec", "IRLLRec:published", "EASE", "NGCF (1 of 3 seeds)", "NCL"]
+    assert {cell.rank for cell in by_name["EASE"]} == {1} and {cell.rank for cell in by_name["IRLLRec"]} == {2}
+    assert {cell.text for cell in by_name["NCL"]} == {"failed"}
+    runs = results.runs.set_index("model")["ndcg@10"]
+    assert by_name["IRLLRec"][3].text == f"{runs['IRLLRec'].mean():.4f}"
+    assert by_name["IRLLRec"][3].rest == f" ± {runs['IRLLRec'].std():.4f}"
+    assert by_name["NGCF (1 of 3 seeds)"][3].rest == ""
+
+
+def test_three_forms_of_a_table():
+    cells = [tables.Cell("a_b|<i>"), tables.Cell("0.5", 1, " ± 0.1"), tables.Cell("5 %", 2), tables.Cell("0", 3)]
+    table = tables.Table("T", ["model", "x", "y", "z"], [cells])
+    assert tables.markdown(table).splitlines() == [
+        "| model | x | y | z |",
+        "| --- | ---: | ---: | ---: |",
+        "| a_b\\|&lt;i> | **0.5** ± 0.1 | <u>5 %</u> | 0 |",
+    ]
+    assert r"a\_b|$<$i$>$ & \textbf{0.5} $\pm$ 0.1 & \underline{5 \%} & 0 \\" in tables.latex(table)
+    assert tables.latex(table).index(r"\toprule") < tables.latex(table).index(r"\midrule")
+    assert '<td class="left">a_b|&lt;i&gt;</td><td><b>0.5</b> ± 0.1</td><td><u>5 %</u></td>' in tables.as_html(table)
+
+
+def test_files_that_pandas_opens(folder):
+    run("benchmark", "report", folder)
+    results = read_results(folder)
+    summary = pd.read_csv(folder / "summary.csv", index_col="model")
+    assert list(summary.index) == list(results.models) and summary.loc["NGCF", "seeds"] == 1
+    users = pd.read_parquet(folder / "per_user.parquet")
+    assert len(users) == 10 * N_USERS and users["model"].nunique() == 4
+    means = users.groupby(["model", "seed"], observed=True)["ndcg@10"].mean()
+    assert summary.loc["EASE", "ndcg@10"] == pytest.approx(means["EASE"].mean())
+    assert summary.loc["EASE", "ndcg@10 std"] == pytest.approx(means["EASE"].std())
+    tests = pd.read_csv(folder / "tests.csv")
+    assert set(tests["model"]) == {"IRLLRec:published", "EASE", "NGCF"} and len(tests) == 3 * len(METRICS)
+    assert (tests.loc[tests["model"] == "NGCF", "difference"] > 0).all()
+    assert len(pd.read_csv(folder / "runs.csv")) == 10 and len(pd.read_csv(folder / "failures.csv")) == 4
+
+
+def test_the_report_tells_what_a_reader_must_know(folder):
+    run("benchmark", "report", folder)
+    for file in ("report.md", "report.html"):
+        text = re.sub(r"<[^>]*>", "", (folder / file).read_text().partition("How it was measured")[2])
+        for words in (
+            "without the training items alone",
+            "NGCF 1.",
+            "IRLLRec:published: Not tuned",
+            "NGCF: epochs: 50",
+            "Failed: NCL, seed 1, 2, 3",
+            "irllrec benchmark --dataset tiny",
+            "a machine; threads of a run: 1",
+        ):
+            assert words in text, (file, words)
+    assert "<script>alert" not in (folder / "report.html").read_text()
+
+
+def test_curves_by_epoch(folder):
+    curves = plots.figures(read_results(folder))["Learning curves"].data
+    assert [list(curve.x) for curve in curves if curve.name == "EASE"] == [[1]] * 3
+    assert [list(curve.x) for curve in curves if curve.name == "IRLLRec"] == [[1, 2, 3, 4, 5]] * 3
+    assert [curve.showlegend for curve in curves if curve.name == "IRLLRec"] == [True, False, False]
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="there is no chromium")
+def test_the_page_draws_its_plots_alone_and_without_complaint(folder, tmp_path):
+    bad = tmp_path / "bad.html"
+    bad.write_text('<img src="http://127.0.0.1:9/x.png"><script>nothing()</script>')
+    _, complaints, requests = browse(bad, tmp_path)
+    assert "nothing is not defined" in complaints and requests == ["http://127.0.0.1:9/x.png"]
+
+    run("benchmark", "report", folder)
+    shown, complaints, requests = browse(folder / "report.html", tmp_path)
+    assert complaints == "" and requests == []
+    assert shown.count('class="plotly-graph-div') == 4
+    assert shown.count('class="trace bars"') == len(METRICS)
+    assert len(re.findall('class="trace scatter trace', shown)) == 4 + 10 + 4  # models, runs' curves, models by groups
+    assert shown.count('class="errorbar"') > 4 and "IRLLRec:published" in shown
+
+
+def browse(page: Path, own: Path) -> tuple[str, str, list[str]]:
+    """What a browser makes of a page: the document after its scripts, its console, the addresses that it asks for."""
+    log = own / "net.json"
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
+    command += [f"--user-data-dir={own / 'profile'}", f"--log-net-log={log}", "--virtual-time-budget=20000"]
+    shown = subprocess.run(
+        [*command, "--dump-dom", page.resolve().as_uri()], capture_output=True, text=True, timeout=300, check=True
+    )
+    console = [line for line in shown.stderr.splitlines() if "CONSOLE" in line]
+    events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
+    # the browser itself, which asks its maker for news, is "not an origin"
+    urls = [event["url"] for event in events if event.get("initiator", "not an origin") != "not an origin"]
+    return shown.stdout, "\n".join(console), list(dict.fromkeys(urls))
+
+
+def test_refused(folder, capsys):
+    assert "no benchmark in elsewhere" in refusal(capsys, "benchmark", "report", "elsewhere")
+    (folder / PLAN).write_text("[1]")
+    assert "benchmark.json is not as a benchmark has written it" in refusal(capsys, "benchmark", "report", folder)
+    assert "Name a data set with --dataset" in refusal(capsys, "benchmark")
+
+
+def test_one_writer_at_a_time():
+    taken = pytest.raises(IRLLRecError, match="Another irllrec benchmark is writing into results")
+    with alone(FOLDER), taken, alone(FOLDER):
+        pass
