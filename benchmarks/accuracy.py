@@ -31,13 +31,18 @@ COMMON = {
     "state": "ERROR",
     "translation_weight": 0.0,  # its cost, exact, is N² at each step
     "matching_weight": 0.0,
-    "profile_weight": 0.1,
     "pairwise_weight": 0.01,
 }
 OF_DATASET = {
-    "ml-100k-split": {"softmax_temperature": 0.25, "epochs": 25, "stopping_step": 5},
+    "ml-100k-split": {
+        "softmax_temperature": 0.25,
+        "profile_weight": 0.001,
+        "epochs": 25,
+        "stopping_step": 5,
+    },
     "citeulike-a": {
         "softmax_temperature": 0.15,
+        "profile_weight": 0.1,
         "embedding_size": 32,
         "epochs": 12,
         "eval_step": 2,
@@ -56,6 +61,7 @@ VARIANTS = {
     "512 nodes": {"contrast_nodes": 512},
     "256 nodes": {"contrast_nodes": 256},
     "32 intents": {"n_intents": 32},
+    "exact, text_dim: 128": {"contrast_nodes": "all"},
     "text_dim: ~": {"text_dim": None},
     "text_dim: 64": {"text_dim": 64},
     "text_dim: 32": {"text_dim": 32},

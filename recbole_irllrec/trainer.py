@@ -49,8 +49,12 @@ class IRLLRecTrainer(Trainer):
     # ---- the run ----------------------------------------------------------------------------------------------------
 
     def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
-        """As RecBole's; resumes first where the setting ``resume`` asks for it."""
+        """As RecBole's; resumes first where the setting ``resume`` asks for it.
+
+        When ``callback_fn`` is called the run's file holds the state after that evaluation.
+        """
         self._saved = saved
+        self._epoch_on_disk: int | None = None
         dataset = train_data.dataset
         self._ids = ids_fingerprint(
             *(dataset.field2id_token[field] for field in (dataset.uid_field, dataset.iid_field))
@@ -60,9 +64,14 @@ class IRLLRecTrainer(Trainer):
             self.logger.info(f"The run {self.saved_model_file} had finished: nothing is left to train.")
             self.eval_collector.data_collect(train_data)
             return self.best_valid_score, self.best_valid_result
+
+        def settled(epoch, score):
+            self._save_run(train_data)
+            if callback_fn:
+                callback_fn(epoch, score)
+
         with _deterministic(self.config["reproducibility"]):
-            result = super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
-        self._finished = True
+            result = super().fit(train_data, valid_data, verbose, saved, show_progress, settled)
         self._save_run(train_data)
         if not self.config["single_spec"]:
             torch.distributed.barrier()  # the others read the checkpoint that the first has written
@@ -132,11 +141,10 @@ class IRLLRecTrainer(Trainer):
 
     def _save_run(self, train_data) -> None:
         """Keep the run as it is before the next epoch."""
-        if not (self._saved and self._is_writer):
+        if not (self._saved and self._is_writer) or self._epoch_on_disk == self._next_epoch:
             return
         result = self.best_valid_result
         run = {
-            "finished": self._finished,
             "best_valid_result": result and {name: float(value) for name, value in result.items()},
             "train_loss": dict(self.train_loss_dict),
             "random": _random_state(),
@@ -144,6 +152,7 @@ class IRLLRecTrainer(Trainer):
             "loader": train_data.generator and train_data.generator.get_state(),
         }
         _save(self._state(self._next_epoch - 1) | run, self._run_file)
+        self._epoch_on_disk = self._next_epoch
 
     def _state(self, epoch: int) -> dict:
         return {
@@ -185,7 +194,7 @@ class IRLLRecTrainer(Trainer):
         self.best_valid_result = run["best_valid_result"]
         self.train_loss_dict = run["train_loss"]
         stopped_early = self.cur_step > self.stopping_step
-        self._finished = run["finished"] and (stopped_early or self.start_epoch >= self.epochs)
+        self._finished = stopped_early or self.start_epoch >= self.epochs
         _restore_random_state(run["random"])
         self._restored_loader = run["loader"]
         self.logger.info(f"Resuming {self.saved_model_file} at epoch {self.start_epoch}.")

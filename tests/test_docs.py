@@ -1,4 +1,4 @@
-"""The commands of docs/your-own-data.md, run as they stand there, on small files of the kinds that it names."""
+"""The commands of the pages in docs, run as they stand there, on small files of the kinds that they name."""
 
 import gzip
 import importlib.util
@@ -137,6 +137,11 @@ def test_the_published_layout():
     assert "recall@20" in said
     found = pd.read_json("amazon-book.jsonl", lines=True)
     assert found["user"].nunique() == 20
+
+
+def test_a_small_sweep():
+    said = execute("tune.md", "A small one")
+    assert "on validation" in said and said.count("recall@10") == 2 and "User 196" in said
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from . import data, doctor, intents, recommend
+from . import data, doctor, intents, recommend, tune
 from .errors import debug_wanted, in_one_sentence
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(intents.app, name="intents")
 recommend.add_commands(app)
+tune.add_commands(app)
 doctor.add_commands(app)
 
 

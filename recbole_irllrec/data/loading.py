@@ -15,6 +15,9 @@ from ..errors import IRLLRecError
 from .dataset import IRLLRecDataset
 
 
+_DATA_PATH = Path("dataset")  # as RecBole
+
+
 def load_config(
     dataset: str,
     data_path: Path | None = None,
@@ -36,13 +39,10 @@ def load_config(
         IRLLRecError: a setting is refused, or a file holds something else than settings.
         FileNotFoundError: a file is not there.
     """
+    files = settings_files(_paths(dataset, data_path, config_files))
     if config_files is None:
-        folder = data_path or Path("dataset")  # as RecBole
-        own = folder / dataset / f"{dataset}.yaml"
-        files = settings_files([own] if own.is_file() else [])
-        above = {"data_path": str(folder)}  # whatever it says of where it lies
+        above = {"data_path": str(data_path or _DATA_PATH)}  # whatever the file says of where it lies
     else:
-        files = settings_files(map(Path, config_files.split()))
         above = {} if data_path is None else {"data_path": str(data_path)}
     with _no_arguments():
         # RecBole evaluates strings of a dictionary as Python: what stands in a file must come to it as a file.
@@ -50,6 +50,19 @@ def load_config(
     if data_path is not None:
         config["data_path"] = str(data_path / dataset)  # RecBole takes its own ml-100k whatever is said
     return config
+
+
+def setting_in_files(name: str, dataset: str, data_path: Path | None, config_files: str | None) -> Any:
+    """What the files that `load_config` reads say of a setting; None if nothing. Arguments and errors are its own."""
+    found = [_settings_in(path).get(name) for path in _paths(dataset, data_path, config_files)]
+    return next((value for value in reversed(found) if value is not None), None)
+
+
+def _paths(dataset: str, data_path: Path | None, config_files: str | None) -> list[Path]:
+    if config_files is not None:
+        return [Path(path) for path in config_files.split()]
+    own = (data_path or _DATA_PATH) / dataset / f"{dataset}.yaml"
+    return [own] if own.is_file() else []
 
 
 def settings_files(paths: Iterable[Path]) -> list[str]:

@@ -1,0 +1,145 @@
+"""A Ray on this machine or somebody's cluster, ready for tasks that need so many CPUs and GPUs each."""
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import ray
+import ray.util.client
+from ray._private.services import canonicalize_bootstrap_address_or_die
+from ray.util.queue import Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from .errors import IRLLRecError
+
+_PATIENCE = 5  # seconds to wait for an answer
+
+
+@contextlib.contextmanager
+def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -> Iterator[None]:
+    """Have a Ray while the block lasts.
+
+    Args:
+        address: None starts one on this machine, which ends with the block; ``auto``, ``host:port`` or
+            ``ray://host:port`` joins one.
+        cpus: what a task needs of one node; gpus: the same, fractions included.
+
+    Raises:
+        IRLLRecError: nothing answers at the address, or no node has what a task needs.
+    """
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # it tells of lost trials, and so do we
+    options = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    try:
+        if address is None:
+            ray.init("local", include_dashboard=False, **options)
+        else:
+            _join(address, options)
+        refuse_too_much(cpus, gpus)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _join(address: str, options: dict) -> None:
+    wanted = os.environ.get("RAY_ADDRESS") or address if address == "auto" else address
+    reason = "no Ray is known to run on this machine"
+    with contextlib.suppress(ConnectionError):  # of `auto`, where there is none
+        found = wanted if "://" in wanted else canonicalize_bootstrap_address_or_die(wanted)
+        reason = _silence(found)
+        if not reason:
+            try:
+                ray.init(found, **options)
+                return
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                reason = str(error).splitlines()[0].rstrip(".")
+    raise IRLLRecError(
+        f"The Ray address {address} cannot be joined ({reason}): start a cluster there (ray start --head), or leave "
+        f"the address out for a Ray on this machine."
+    )
+
+
+def is_remote() -> bool:
+    """Whether this process joined by ``ray://``: it is on no node of the cluster, and shares no file with one."""
+    return ray.util.client.ray.is_connected()
+
+
+def on_a_node(function: Callable[..., Any], say: Callable[[str], None]) -> Any:
+    """Call a function on a node of the cluster: here, or where the address ``ray://…`` leads.
+
+    Args:
+        function: takes a function that it says its progress to, line by line.
+        say: gets these lines.
+
+    Returns:
+        What the function returns. What it raises is raised here.
+    """
+    if not is_remote():
+        return function(say)
+    lines = Queue(actor_options={"num_cpus": 0})
+    there = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
+    task = ray.remote(**options)(_call).remote(function, lines.put)
+    waiting = [task]
+    while waiting:
+        _, waiting = ray.wait(waiting, timeout=0.5)
+        for line in lines.get_nowait_batch(lines.qsize()):
+            say(line)
+    try:
+        return ray.get(task)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+
+
+def _call(function: Callable[..., Any], say: Callable[[str], None]) -> Any:
+    return function(say)
+
+
+def _silence(address: str) -> str:
+    """Why no Ray answers at an address; empty where one seems to."""
+    scheme, _, place = address.rpartition("://")
+    host, _, port = place.rpartition(":")
+    if scheme not in ("", "ray") or not host or not port.isdecimal():
+        return f"{address} is no host:port or ray://host:port"
+    try:
+        socket.create_connection((host, int(port)), _PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        return f"{place} does not answer: {error}"
+    is_ray = _speaks_grpc(place) if scheme else _is_healthy(place)
+    return "" if is_ray else f"what answers at {place} is no Ray"
+
+
+def _is_healthy(place: str) -> bool:
+    return ray._raylet.check_health(place, _PATIENCE, skip_version_check=True)  # type: ignore[attr-defined]
+
+
+def _speaks_grpc(place: str) -> bool:
+    """Ray's client would try for half a minute."""
+    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+        return True  # it knows the certificates
+    with grpc.insecure_channel(place) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(_PATIENCE)
+        except grpc.FutureTimeoutError:
+            return False
+    return True
+
+
+def refuse_too_much(cpus: float, gpus: float) -> None:
+    """Refuse a task for which no node has enough: it would wait for ever.
+
+    Raises:
+        IRLLRecError: says what there is.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    most_cpus, most_gpus = (max(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
+    if gpus > most_gpus:
+        having = "Ray finds no GPU" if not most_gpus else f"no node has more than {most_gpus:g}"
+        raise IRLLRecError(f"A trial is to have {gpus:g} GPUs, but {having}: give fewer GPUs per trial, 0 for none.")
+    if cpus > most_cpus:
+        raise IRLLRecError(
+            f"A trial is to have {cpus:g} CPUs, but no node has more than {most_cpus:g}: give fewer CPUs per trial."
+        )

@@ -1,0 +1,123 @@
+"""The page of plots of a sweep: one HTML file that asks no other host for anything."""
+
+import html
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import plotly.io
+
+from .records import FAILED, Trial
+from .report import encoded, importance
+
+if TYPE_CHECKING:
+    from .sweep import Checked
+
+_STYLE = """
+body {font-family: system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; color: #222}
+table {border-collapse: collapse} td, th {padding: .15rem .8rem; text-align: left; border-bottom: 1px solid #ddd}
+code {background: #f3f3f3; padding: .15rem .3rem; overflow-wrap: anywhere}
+"""
+_MISSING = "not drawn"
+_FEWEST = 4  # trials that an importance can be computed from
+
+
+def page(
+    checked: "Checked", trials: list[Trial], table: pd.DataFrame, best: Trial, seeds: pd.DataFrame, command: str
+) -> str:
+    """The whole page.
+
+    Args:
+        checked: the sweep; trials: all of it; best: the best of them.
+        table: `report.trials_table`; seeds: `report.seeds_table`.
+        command: what reproduces the best run.
+    """
+    task, metric = checked.task, checked.plan.metric
+    good = table[(table["status"] != FAILED) & table.get(task.metric, pd.Series(np.nan, table.index)).notna()]
+    names = [p.name for p in checked.plan.space.parameters if p.name in good and good[p.name].notna().any()]
+    names = [name for name in names if good[name].astype(str).nunique() > 1]
+    figures = {"Every trial": _parallel(good, names, task.metric, task.bigger_is_better)}
+    if len(good) >= _FEWEST and names:
+        figures["What matters"] = _importance(good, names, task.metric)
+    figures["Trial after trial"] = _course(good, task.metric, task.bigger_is_better)
+    figures["Learning curves"] = _curves(trials, task.metric, best)
+    plots = "".join(
+        f"<h2>{title}</h2>{plotly.io.to_html(figure, full_html=False, include_plotlyjs=not n)}"
+        for n, (title, figure) in enumerate(figures.items())
+    )
+    counts = ", ".join(f"{n} {status}" for status, n in table["status"].value_counts().items())
+    title = f"{task.model} on {checked.splits.dataset}"
+    head = (
+        f"<h1>{html.escape(title)}</h1><p>{len(table)} trials ({counts}), chosen by {html.escape(metric)} on "
+        f"validation. Best: trial {best.number}. Test metrics are those of the best settings alone.</p>"
+        f"<p>Again: <code>{html.escape(command)}</code></p>"
+        f"<h2>Best settings</h2>{_table(pd.DataFrame(best.settings.items(), columns=['setting', 'value']))}"
+        f"<h2>Validation and test, by seed</h2>{_table(seeds)}"
+    )
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>{head}{plots}</body></html>"
+    )
+
+
+def _table(rows: pd.DataFrame) -> str:
+    return rows.to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}")
+
+
+def _parallel(good: pd.DataFrame, names: list[str], metric: str, bigger: bool) -> go.Figure:
+    line = {"color": good[metric], "colorscale": "Viridis", "showscale": True, "reversescale": not bigger}
+    dimensions = [_axis(name, good[name]) for name in names]
+    return go.Figure(go.Parcoords(line=line, dimensions=[*dimensions, {"label": metric, "values": good[metric]}]))
+
+
+def _axis(name: str, values: pd.Series) -> dict[str, Any]:
+    """An axis of the plot; what was not drawn stands below all other values."""
+    at = encoded(values)
+    missing = values.isna().to_numpy()
+    numeric = pd.to_numeric(values, errors="coerce")
+    if numeric[~missing].notna().all() and (numeric > 0).sum() > 1 and numeric.max() / numeric[numeric > 0].min() > 50:
+        least = np.log10(numeric[numeric > 0].min())
+        at = np.where(numeric > 0, np.log10(numeric.where(numeric > 0, 1)), least - 1)
+        ticks = [*range(int(np.floor(least)), int(np.ceil(np.log10(numeric.max()))) + 1)]
+        labels = {float(tick): f"1e{tick}" for tick in ticks} | ({least - 1: "0"} if (numeric == 0).any() else {})
+        at = np.where(missing, least - 2, at)
+        labels |= {least - 2: _MISSING} if missing.any() else {}
+    elif numeric[~missing].notna().all() and values.nunique() > 8:
+        labels = {at[missing][0]: _MISSING} if missing.any() else {}
+        labels |= {value: f"{value:.3g}" for value in np.linspace(numeric.min(), numeric.max(), 5)}
+    else:
+        labels = {
+            place: _MISSING if gone else str(value) for place, gone, value in zip(at, missing, values, strict=True)
+        }
+    return {"label": name, "values": at, "tickvals": list(labels), "ticktext": list(labels.values())}
+
+
+def _importance(good: pd.DataFrame, names: list[str], metric: str) -> go.Figure:
+    found = importance(good, names, metric)[::-1]
+    figure = go.Figure(go.Bar(x=found.to_numpy(), y=list(found.index), orientation="h"))
+    figure.update_layout(xaxis_title=f"share of what a random forest knows of {metric} (permutation)")
+    return figure
+
+
+def _course(good: pd.DataFrame, metric: str, bigger: bool) -> go.Figure:
+    best_so_far = good[metric].cummax() if bigger else good[metric].cummin()
+    points = go.Scatter(x=good["trial"], y=good[metric], mode="markers", name="trial", text=good["status"])
+    figure = go.Figure([points, go.Scatter(x=good["trial"], y=best_so_far, mode="lines", name="best so far")])
+    figure.update_layout(xaxis_title="trial", yaxis_title=f"{metric}, validation")
+    return figure
+
+
+def _curves(trials: list[Trial], metric: str, best: Trial) -> go.Figure:
+    figure = go.Figure()
+    for trial in sorted(trials, key=lambda trial: trial is best):
+        figure.add_scatter(
+            x=[evaluation.epoch for evaluation in trial.history],
+            y=[evaluation.metrics[metric] for evaluation in trial.history],
+            mode="lines",
+            name=f"trial {trial.number}",
+            line={"color": "#d62728", "width": 3} if trial is best else {"color": "#999", "width": 1},
+            showlegend=trial is best,
+        )
+    figure.update_layout(xaxis_title="epoch", yaxis_title=f"{metric}, validation")
+    return figure

@@ -1,0 +1,127 @@
+"""What a sweep has found, as plain files in its folder: what it is, and one file a trial."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ..errors import IRLLRecError
+from ..files import atomic_write
+from ..runs import Evaluation, best_of
+
+# How trials end. A trial that has not ended is `running`: it is gone on with.
+RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped", "failed"
+
+
+@dataclass
+class Trial:
+    """A trial and what is known of it."""
+
+    number: int  # from 1
+    settings: dict[str, Any]  # what was drawn for it
+    params: dict[str, Any] = field(default_factory=dict)  # the same as Optuna names it
+    status: str = RUNNING
+    reason: str = ""  # why it failed
+    traceback: str = ""
+    history: list[Evaluation] = field(default_factory=list)
+    checkpoint: str | None = None  # the folder of its last one, until it has ended
+
+    @property
+    def best(self) -> Evaluation | None:
+        """Its best evaluation, if there is any."""
+        return best_of(self.history) if self.history else None
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """Add an evaluation; later ones of a run that is done again are dropped."""
+        self.history = [*(e for e in self.history if e.epoch < evaluation.epoch), evaluation]
+
+
+class Folder:
+    """A sweep's folder."""
+
+    def __init__(self, path: Path):
+        self.path = path.resolve()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else writes here meanwhile.
+
+        Raises:
+            IRLLRecError: somebody does.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise IRLLRecError(
+                f"Another process runs the sweep in {self.path}: wait for it, or give another folder (--output)."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def begin(self, about: dict[str, Any], resume: bool) -> None:
+        """Say what the sweep is, or make sure that it is the one that is here.
+
+        Raises:
+            IRLLRecError: there is a sweep that is not to be resumed, or another one.
+        """
+        file = self.path / "sweep.json"
+        if file.is_file():
+            if not resume:
+                raise IRLLRecError(
+                    f"{self.path} holds a sweep: go on with it (--resume), or give another folder (--output)."
+                )
+            before = _read(file)
+            changed = [name for name in about if before.get(name) != about[name]]
+            if changed:
+                raise IRLLRecError(
+                    f"{self.path} holds another sweep, with other {' and '.join(changed)}: give what it was begun "
+                    f"with, or another folder (--output)."
+                )
+        self.write("sweep.json", about)
+
+    def trials(self) -> dict[int, Trial]:
+        """All trials by number."""
+        files = sorted((self.path / "trials").glob("*.json"))
+        return {trial.number: trial for trial in map(_trial, files)}
+
+    def keep(self, trial: Trial) -> None:
+        """Write what is known of a trial."""
+        self.write(f"trials/{trial.number:04}.json", asdict(trial) | {"history": [e._asdict() for e in trial.history]})
+
+    def checkpoint(self, number: int) -> Path:
+        """Where a trial's best epoch is kept, if that is the best of all so far."""
+        return self.path / "checkpoints" / f"{number:04}.pth"
+
+    def read(self, name: str) -> Any:
+        """The content of a file of JSON; None if it is not there."""
+        file = self.path / name
+        return _read(file) if file.is_file() else None
+
+    def write(self, name: str, content: Any) -> None:
+        """Write a file of JSON."""
+        with atomic_write(self.path / name) as file:
+            file.write(json.dumps(content, indent=1).encode())
+
+
+def _trial(path: Path) -> Trial:
+    found = _read(path)
+    try:
+        return Trial(**{**found, "history": [Evaluation(**entry) for entry in found["history"]]})
+    except (TypeError, KeyError):
+        raise IRLLRecError(f"{path} is no trial of a sweep: delete it, and the trial is run again.") from None
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        raise IRLLRecError(f"{os.fspath(path)} is damaged: delete it, and what it held is done again.") from None

@@ -1,0 +1,137 @@
+"""What a sweep leaves behind for people: the best settings, a table of the trials, and a page of plots."""
+
+import re
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from ..files import atomic_write
+from ..runs import config_of
+from .records import Folder, Trial
+from .space import tunable
+from .trial import Task
+
+if TYPE_CHECKING:
+    from .sweep import Checked
+
+
+RESULTS = ("best.yaml", "trials.csv", "seeds.csv", "report.html")
+
+
+def write(checked: "Checked", folder: Folder, trials: list[Trial], best: Trial, seeds: list[dict]) -> dict[str, Any]:
+    """Write the files of `RESULTS`.
+
+    Args:
+        checked: the sweep.
+        folder: its folder.
+        trials: all its trials; best: the best of them.
+        seeds: validation and test metrics of the best settings by seed, the trial's own first.
+
+    Returns:
+        ``seeds``: a row a seed; ``command``: what reproduces the best run; ``trials``: a row a trial.
+    """
+    task, splits = checked.task, checked.splits
+    file = str(folder.path / "best.yaml")
+    command = shlex.join(
+        ["run_recbole", f"--model={task.model}", f"--dataset={splits.dataset}", f"--config_files={file}"]
+    )
+    _write_text(folder, "best.yaml", _best_yaml(checked, best, command))
+    table = trials_table(trials, task)
+    _write_text(folder, "trials.csv", table.to_csv(index=False))
+    by_seed = seeds_table(seeds)
+    _write_text(folder, "seeds.csv", by_seed.to_csv(index=False))
+    from .page import page
+
+    _write_text(folder, "report.html", page(checked, trials, table, best, by_seed, command))
+    return {"trials": table, "seeds": by_seed, "command": command, "best": best}
+
+
+def trials_table(trials: list[Trial], task: Task) -> pd.DataFrame:
+    """A row a trial: how it ended, its best validation, the settings drawn for it, and why it failed."""
+    rows = []
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        row: dict[str, Any] = {"trial": trial.number, "status": trial.status}
+        if trial.best:
+            row |= {"best_epoch": trial.best.epoch, "epochs": trial.history[-1].epoch + 1}
+            row |= {"seconds": round(trial.history[-1].seconds, 1), **trial.best.metrics}
+            row |= {f"loss {name}": value for name, value in trial.best.losses.items()}
+        rows.append({**row, **trial.settings, "reason": trial.reason})
+    columns = list(dict.fromkeys(name for row in rows for name in row if name != "reason"))
+    return pd.DataFrame(rows, columns=[*columns, "reason"])
+
+
+def seeds_table(seeds: list[dict]) -> pd.DataFrame:
+    """A row a seed: best epoch, seconds, validation and test metrics."""
+    return pd.DataFrame(
+        [
+            {name: run[name] for name in ("seed", "epoch", "seconds")}
+            | {f"{part} {name}": value for part in ("valid", "test") for name, value in run[part].items()}
+            for run in seeds
+        ]
+    )
+
+
+def reason_of_loss(said: str, n_times: int) -> str:
+    """Why a trial's process was lost, from Ray's many words."""
+    words = " ".join(said.split())
+    detail = re.findall(r"Worker exit detail: (.*?)\.? (?:There are|Failure|$)", words + " ")
+    if "low on memory" in words or "OutOfMemory" in words:
+        why = "Ray ended it because the node ran low on memory"
+    elif detail:
+        why = f"it died, perhaps for lack of memory ({detail[-1].strip()})"
+    else:
+        why = words[-300:] or "it died"
+    return f"its process was lost {n_times} times: {why}"
+
+
+def _best_yaml(checked: "Checked", best: Trial, command: str) -> str:
+    """The drawn settings, and all others that the run depends on, as they were."""
+    assert best.best
+    task, splits = checked.task, checked.splits
+    config = config_of(task.model, splits, {**task.settings, **best.settings})
+    others = {name: config[name] for name in sorted(tunable(task.model) - {"train_neg_sample_args"})}
+    others |= splits.settings | task.settings | {"seed": config["seed"]}
+    rest = {name: value for name, value in others.items() if name not in best.settings}
+    metrics = ", ".join(f"{name} {value:.4f}" for name, value in best.best.metrics.items())
+    return (
+        f"# {task.model} on {splits.dataset}: trial {best.number} of a sweep, epoch {best.best.epoch}, validation: "
+        f"{metrics}.\n# {command}\n\n# drawn\n{_yaml(best.settings)}\n# the rest, as it was\n{_yaml(rest)}"
+    )
+
+
+def _yaml(settings: dict[str, Any]) -> str:
+    return yaml.safe_dump(settings, sort_keys=False, default_flow_style=False) if settings else ""
+
+
+def _write_text(folder: Folder, name: str, text: str) -> None:
+    with atomic_write(folder.path / name) as file:
+        file.write(text.encode())
+
+
+def importance(table: pd.DataFrame, names: list[str], target: str) -> pd.Series:
+    """How much of a random forest's prediction of the target rests on each setting, by permutation; largest first.
+
+    Args:
+        table: a row a trial; a setting that was not drawn is empty.
+        names: the settings' columns.
+        target: the column that is predicted.
+    """
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.inspection import permutation_importance
+
+    x = np.column_stack([encoded(table[name]) for name in names])
+    forest = RandomForestRegressor(200, min_samples_leaf=2, random_state=0).fit(x, table[target])
+    found = permutation_importance(forest, x, table[target], n_repeats=20, random_state=0).importances_mean
+    total = found.clip(0).sum() or 1.0
+    return pd.Series(found.clip(0) / total, index=names).sort_values(ascending=False)
+
+
+def encoded(values: pd.Series) -> np.ndarray:
+    """A setting as numbers: its own, or the places of its values; less than all of them where it was not drawn."""
+    present = values.dropna()
+    if len(present) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in present):
+        return values.astype(float).fillna(float(present.min()) - 1).to_numpy()
+    return pd.Categorical(values.map(lambda value: None if value is None else str(value))).codes.astype(float)

@@ -1,0 +1,332 @@
+"""Search spaces: what a sweep draws, read from YAML. The format is told in ``docs/tune.md``."""
+
+import difflib
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import yaml
+from recbole.config import Config
+from recbole.utils import get_model
+from recbole.utils.argument_list import training_arguments
+
+from ..errors import IRLLRecError
+from ..registration import MODELS
+from ..runs import TEXT_SETTINGS, Splits, config_of
+from ..settings import ALIGNMENT_WEIGHTS, Settings
+
+KINDS = ("choice", "uniform", "loguniform", "randint", "grid")
+# A run's evaluation and its length are the same for all trials, or they could not be compared.
+_FIXED = ("epochs", "eval_step")
+_NOT_TUNED = {"mask_valid_in_test", "valid_users", "resume", "preset"}
+
+
+class Drawer(Protocol):
+    """Draws values; what is drawn under one name comes from one distribution."""
+
+    def index(self, name: str, n: int) -> int:
+        """One of range(n)."""
+
+    def real(self, name: str, low: float, high: float, log: bool) -> float:
+        """A number between the two, uniformly, or its logarithm so."""
+
+    def integer(self, name: str, low: int, high: int) -> int:
+        """One of low, low + 1, ..., high."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A setting that is drawn."""
+
+    name: str
+    kind: str  # of KINDS
+    values: tuple  # to choose from; or the bounds, both included
+    others: tuple = ()  # with `or`: values beside those between the bounds, all together half of the draws
+    when: tuple[tuple[str, tuple], ...] = ()  # drawn only if each of these settings has one of these values
+
+    @property
+    def has_bounds(self) -> bool:
+        """Whether `values` are bounds."""
+        return self.kind in ("uniform", "loguniform", "randint")
+
+    @property
+    def possible(self) -> tuple:
+        """Values that show everything there can be: all to choose from, or the bounds, and the others."""
+        return (*self.values, *self.others)
+
+    def draw(self, drawer: Drawer) -> Any:
+        """A value."""
+        if self.others and (place := drawer.index(f"{self.name}?", 2 * len(self.others))) < len(self.others):
+            return self.others[place]
+        if not self.has_bounds:
+            return self.values[drawer.index(self.name, len(self.values))]
+        low, high = self.values
+        if self.kind == "randint":
+            return drawer.integer(self.name, low, high)
+        return drawer.real(self.name, low, high, self.kind == "loguniform")
+
+    def applies(self, settings: dict[str, Any]) -> bool:
+        """Whether it is drawn beside these settings."""
+        return all(any(_matches(settings.get(name), value) for value in values) for name, values in self.when)
+
+
+def _matches(found: Any, wanted: Any) -> bool:
+    """`true` stands for whatever is neither 0 nor false nor nothing."""
+    return bool(found) if wanted is True else found == wanted and type(found) is not bool
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a sweep draws and what it fixes."""
+
+    origin: str  # its file
+    parameters: tuple[Parameter, ...]  # one that depends on another stands after it
+    fixed: dict[str, Any]
+
+    @property
+    def grid(self) -> list[dict[str, Any]]:
+        """All combinations of the settings that are gone through one by one."""
+        grids = [parameter for parameter in self.parameters if parameter.kind == "grid"]
+        return [
+            dict(zip((p.name for p in grids), values, strict=True))
+            for values in itertools.product(*(p.values for p in grids))
+        ]
+
+    @property
+    def is_grid_only(self) -> bool:
+        """Whether nothing is left to chance."""
+        return all(parameter.kind == "grid" and not parameter.others for parameter in self.parameters)
+
+    def draw(self, drawer: Drawer, number: int) -> dict[str, Any]:
+        """What a trial draws; ``number``, from 0, picks the grid's combination."""
+        combinations = self.grid
+        at_hand = combinations[number % len(combinations)]
+        drawn: dict[str, Any] = {}
+        for parameter in self.parameters:
+            if parameter.applies({**self.fixed, **drawn}):
+                drawn[parameter.name] = at_hand[parameter.name] if parameter.kind == "grid" else parameter.draw(drawer)
+        return drawn
+
+    def as_plain(self) -> dict[str, Any]:
+        """The space as a file would have it."""
+        return {p.name: _plain(p) for p in self.parameters} | self.fixed
+
+
+def _plain(parameter: Parameter) -> dict[str, Any]:
+    plain: dict[str, Any] = {parameter.kind: list(parameter.values)}
+    if parameter.others:
+        plain["or"] = list(parameter.others)
+    if parameter.when:
+        plain["when"] = {name: list(values) for name, values in parameter.when}
+    return plain
+
+
+class RandomDrawer:
+    """Draws trial after trial by chance; a trial's draws depend on the seed and its number alone."""
+
+    def __init__(self, seed: int, number: int):
+        self._rng = np.random.default_rng([seed, number])
+
+    def index(self, _name: str, n: int) -> int:
+        return int(self._rng.integers(n))
+
+    def real(self, _name: str, low: float, high: float, log: bool) -> float:
+        if log:
+            return float(np.exp(self._rng.uniform(np.log(low), np.log(high))))
+        return float(self._rng.uniform(low, high))
+
+    def integer(self, _name: str, low: int, high: int) -> int:
+        return int(self._rng.integers(low, high + 1))
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-7 is a number, as in RecBole's files."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def default_path(model: str) -> Path:
+    """The space that comes with the package for a model.
+
+    Raises:
+        IRLLRecError: there is none, or no such model.
+    """
+    get_model(model)
+    folder = Path(str(files("recbole_irllrec.properties").joinpath("tune")))
+    path = folder / f"{model}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise IRLLRecError(f"There is no search space for {model}, only for {known}: write one and name it in --space.")
+    return path
+
+
+def read_space(path: Path) -> Space:
+    """Read a space.
+
+    Raises:
+        IRLLRecError: the file is no YAML, or what it says of a setting makes no sense.
+        OSError: it cannot be read.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise IRLLRecError(f"{path} is no YAML ({reason}): mend it.") from None
+    if not isinstance(content, dict) or not content:
+        raise IRLLRecError(f"{path} holds no search space: give settings with what to draw, such as n_layers: ...")
+    parameters, fixed = [], {}
+    for name, given in content.items():
+        if isinstance(given, dict) and any(key in given for key in (*KINDS, "or", "when")):
+            parameters.append(_parameter(f"{path}, {name}", str(name), given))
+        elif isinstance(given, dict) and given and name != "train_neg_sample_args" and name != "clip_grad_norm":
+            close = difflib.get_close_matches(str(next(iter(given))), KINDS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"give one of {', '.join(KINDS)}."
+            raise IRLLRecError(f"{path}, {name}: there is no way to draw called {next(iter(given))!r}; {hint}")
+        else:
+            fixed[str(name)] = given
+    if not parameters:
+        raise IRLLRecError(f"{path} draws no setting: give one such as n_layers: {{choice: [1, 2, 3]}}.")
+    return Space(str(path), tuple(_in_order(path, parameters, fixed)), fixed)
+
+
+def _parameter(where: str, name: str, given: dict) -> Parameter:
+    ways = [key for key in given if key in KINDS]
+    unknown = [key for key in given if key not in (*KINDS, "or", "when")]
+    if len(ways) != 1 or unknown:
+        found = ", ".join(map(str, given))
+        raise IRLLRecError(f"{where}: found {found}, where exactly one of {', '.join(KINDS)} is needed, and or, when.")
+    (kind,) = ways
+    values, others = given[kind], given.get("or", ())
+    if not isinstance(values, list) or not values:
+        raise IRLLRecError(f"{where}: {kind} is {values!r}; give a list, such as {kind}: [1, 2].")
+    parameter = Parameter(
+        name, kind, tuple(values), tuple(others if isinstance(others, list | tuple) else [others]), _when(where, given)
+    )
+    if parameter.has_bounds:
+        _check_bounds(where, parameter)
+    elif parameter.others:
+        raise IRLLRecError(f"{where}: or goes with bounds; add its values to those of {kind}.")
+    return parameter
+
+
+def _when(where: str, given: dict) -> tuple[tuple[str, tuple], ...]:
+    when = given.get("when", {})
+    if not isinstance(when, dict) or ("when" in given and not when):
+        raise IRLLRecError(f"{where}: when is {when!r}; give settings with values, such as when: {{fusion: gate}}.")
+    return tuple((str(name), tuple(values) if isinstance(values, list) else (values,)) for name, values in when.items())
+
+
+def _check_bounds(where: str, parameter: Parameter) -> None:
+    kind, bounds = parameter.kind, parameter.values
+    numbers = (int,) if kind == "randint" else (int, float)
+    if len(bounds) != 2 or any(type(bound) not in numbers for bound in bounds):
+        what = "whole numbers" if kind == "randint" else "numbers"
+        raise IRLLRecError(f"{where}: {kind} is {list(bounds)}; give two {what}, the least and the most.")
+    low, high = bounds
+    if not low < high or not np.isfinite(bounds).all():
+        raise IRLLRecError(f"{where}: {kind} is {list(bounds)}; the second number must be above the first.")
+    if kind == "loguniform" and low <= 0:
+        raise IRLLRecError(f"{where}: loguniform begins at {low:g}, which has no logarithm; begin above 0, with or: 0.")
+
+
+def _in_order(path: Path, parameters: list[Parameter], fixed: dict) -> Iterator[Parameter]:
+    """Each after those that it depends on."""
+    left = list(parameters)
+    names = {parameter.name for parameter in parameters}
+    done = set(fixed)
+    while left:
+        ready = [p for p in left if all(name in done for name, _ in p.when)]
+        if not ready:
+            stuck = left[0]
+            missing = [name for name, _ in stuck.when if name not in names and name not in fixed]
+            why = f"{missing[0]}, which is not in the file" if missing else "settings that depend on it in turn"
+            raise IRLLRecError(f"{path}, {stuck.name}: when names {why}; correct it.")
+        yield from ready
+        done |= {parameter.name for parameter in ready}
+        left = [parameter for parameter in left if parameter not in ready]
+
+
+# ---- does it fit the model? ------------------------------------------------------------------------------------------
+
+
+def check_space(space: Space, model: str, splits: Splits) -> None:
+    """Refuse settings that the model does not have, that are not the model's to tune, or that it refuses.
+
+    Raises:
+        IRLLRecError: says which, and what to do.
+    """
+    known = tunable(model)
+    for name in (*(p.name for p in space.parameters), *space.fixed):
+        if name not in known:
+            raise IRLLRecError(f"{space.origin}: {_complaint(name, model, known, config_of(model, splits, {}))}")
+    drawn_lengths = [p.name for p in space.parameters if p.name in _FIXED]
+    if drawn_lengths:
+        raise IRLLRecError(
+            f"{space.origin}, {drawn_lengths[0]}: it must be the same in all trials, which are compared by their "
+            f"epochs; give one value."
+        )
+    for parameter in space.parameters:
+        if parameter.has_bounds and parameter.name in TEXT_SETTINGS:
+            raise IRLLRecError(f"{space.origin}, {parameter.name}: give its values with choice, as texts are shared.")
+        for value in parameter.possible:
+            with_it = {**space.fixed, **_condition(parameter), parameter.name: value}
+            try:
+                config_of(model, splits, with_it)
+            except IRLLRecError as error:
+                sentence = str(error).rstrip(".")
+                raise IRLLRecError(f"{space.origin}, {parameter.name}: {sentence}.") from None
+
+
+def tunable(model: str) -> set[str]:
+    """The settings of a model that a sweep may draw or fix: its own and those of training."""
+    if model in MODELS:
+        own = set(Settings.model_fields) - _NOT_TUNED
+    else:
+        path = files("recbole").joinpath("properties", "model", f"{model}.yaml")
+        own = set(yaml.safe_load(path.read_text(encoding="utf-8")) or ()) if path.is_file() else set()
+    return own | set(training_arguments) - {"loss_decimal_place"}
+
+
+def _complaint(name: str, model: str, known: set[str], config: Config) -> str:
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
+    if close:
+        return f"the model {model} has no setting {name}; did you mean {close[0]}?"
+    if name in config.final_config_dict:
+        return (
+            f"{name} is not a setting of the model, but of the data, the evaluation or the run; give it in a file with "
+            f"--config-files."
+        )
+    return f"the model {model} has no setting {name}; remove it, or give the model that has it."
+
+
+def _condition(parameter: Parameter) -> dict[str, Any]:
+    """Settings beside which a parameter is drawn."""
+    return {name: values[0] for name, values in parameter.when if values[0] is not True}
+
+
+# ---- texts -----------------------------------------------------------------------------------------------------------
+
+
+def text_variants(space: Space) -> list[dict[str, Any]]:
+    """Settings that read every text that a trial can read: all weights on that can be, each choice of texts."""
+    weights = {
+        p.name: max(value for value in p.possible if value is not None)
+        for p in space.parameters
+        if p.name in ALIGNMENT_WEIGHTS
+    }
+    choices = {p.name: p.values for p in space.parameters if p.name in TEXT_SETTINGS}
+    return [
+        {**space.fixed, **weights, **dict(zip(choices, values, strict=True))}
+        for values in itertools.product(*choices.values())
+    ]

@@ -1,0 +1,396 @@
+"""A sweep: trials on Ray Tune, the best of them tested, and everything kept in a folder to go on from."""
+
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.callback import Callback
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from tqdm import tqdm
+
+from ..cluster import is_remote, on_a_node
+from ..data.training import TrainingTokens
+from ..errors import IRLLRecError
+from ..files import atomic_write
+from ..runs import Evaluation, Splits, config_of
+from . import report
+from .progress import Progress
+from .records import FAILED, FINISHED, RUNNING, STOPPED, Folder, Trial
+from .search import PROPOSERS, Proposer, Queue
+from .space import Space, check_space, text_variants
+from .trial import EPOCHS, SCORE, Task, run_seed, run_trial, test_best
+
+# How often a trial begins again whose process or node was lost; an error in training ends it at once.
+_RETRIES = 2
+_REDUCTION = 3  # ASHA lets one in three go on
+# Ray Tune keeps no books of its own and leaves Ctrl-C alone: the recorder keeps all that there is to go on from.
+_QUIET = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep is to do."""
+
+    model: str
+    space: Space
+    n_trials: int
+    metric: str = "NDCG@10"
+    search: str = "random"  # of PROPOSERS
+    scheduler: str = "asha"  # or "none"
+    grace_epochs: int | None = None  # before ASHA may stop a trial; None for a tenth of all, at least 5
+    seed: int = 0  # of the search
+    n_seeds: int = 1  # with how many seeds of the model the best settings are run, the trial's own included
+    cpus: float = 1  # for a trial
+    gpus: float = 0
+    max_concurrent: int | None = None
+    time_budget: float | None = None  # seconds
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A plan that fits its data."""
+
+    plan: Plan
+    splits: Splits  # with the texts that trials read
+    task: Task
+    epochs: int
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What makes this sweep another than others, as JSON has it."""
+        plan, splits = self.plan, self.splits
+        about = {
+            "model": plan.model,
+            "dataset": splits.dataset,
+            "interactions": [TrainingTokens(part).fingerprint for part in (splits.train, splits.valid)],
+            "settings": splits.settings,
+            "space": plan.space.as_plain(),
+            "metric": plan.metric,
+            "search": plan.search,
+            "scheduler": plan.scheduler,
+            "grace_epochs": plan.grace_epochs,
+            "seed": plan.seed,
+        }
+        return json.loads(json.dumps(about, default=str))
+
+
+def check(plan: Plan, splits: Splits) -> Checked:
+    """Refuse what cannot work, and resolve the texts.
+
+    Raises:
+        IRLLRecError: a setting, the space, the metric or a text is refused.
+    """
+    for name, value, known in (
+        ("search", plan.search, PROPOSERS),
+        ("scheduler", plan.scheduler, ("asha", "none")),
+    ):
+        if value not in known:
+            raise IRLLRecError(f"There is no {name} called {value!r}: give {' or '.join(known)}.")
+    fixed = {**plan.space.fixed, "valid_metric": plan.metric}
+    config = config_of(plan.model, splits, {"valid_metric": plan.metric})
+    check_space(plan.space, plan.model, splits)
+    config = config_of(plan.model, splits, fixed)
+    if config["eval_step"] < 1:
+        raise IRLLRecError(f"The setting eval_step is {config['eval_step']}, so nothing is validated: give at least 1.")
+    PROPOSERS[plan.search](plan.space, plan.seed)
+    task = Task(plan.model, fixed, plan.metric.lower(), config["valid_metric_bigger"], max(1, int(plan.cpus)))
+    splits = splits.with_texts(plan.model, text_variants(plan.space))
+    return Checked(plan, splits, task, config["epochs"])
+
+
+def run(checked: Checked, folder: Folder, resume: bool) -> dict[str, Any]:
+    """Begin or go on with a sweep on the Ray that is joined.
+
+    By ``ray://`` the work is done on a node, in the folder of the same path there, and the results are copied here.
+
+    Args:
+        checked: the sweep.
+        folder: where it is kept.
+        resume: whether the folder may hold it already.
+
+    Returns:
+        What `report.write` returns.
+
+    Raises:
+        IRLLRecError: the folder holds another sweep, or this one and is not to go on with it; or no trial ends well.
+    """
+    found, files = on_a_node(partial(_run, checked, folder, resume), partial(tqdm.write, file=sys.stderr))
+    if is_remote():
+        for name, content in files.items():
+            with atomic_write(folder.path / name) as file:
+                file.write(content)
+    return found
+
+
+def _run(checked: Checked, folder: Folder, resume: bool, say: Callable[[str], None]) -> tuple[dict, dict[str, bytes]]:
+    with folder.locked():
+        folder.begin(checked.about, resume)
+        found = sweep(checked, folder, say)
+        return found, {name: (folder.path / name).read_bytes() for name in report.RESULTS}
+
+
+def sweep(checked: Checked, folder: Folder, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run what is left of a sweep, and write its results.
+
+    Args:
+        checked: the sweep.
+        folder: where it is kept.
+        say: gets a line at the end of each trial.
+
+    Returns:
+        What `report.write` returns.
+
+    Raises:
+        IRLLRecError: no trial has ended well.
+    """
+    trials = folder.trials()
+    _run_trials(checked, folder, trials, say)
+    best = best_trial(trials.values(), checked.task)
+    splits = ray.put(checked.splits)
+    seeds = [_test_best(checked, splits, folder, best)]
+    seeds += _run_seeds(checked, splits, folder, best, seeds[0]["seed"])
+    return report.write(checked, folder, list(trials.values()), best, seeds)
+
+
+def best_trial(trials, task: Task) -> Trial:
+    """The trial with the best evaluation of all.
+
+    Raises:
+        IRLLRecError: there is none.
+    """
+    good = [trial for trial in trials if trial.status != FAILED and trial.best]
+    if not good:
+        reasons = [f"trial {trial.number} failed: {trial.reason}" for trial in trials if trial.reason]
+        raise IRLLRecError(
+            f"No trial has ended well ({'; '.join(reasons[:1]) or 'none was validated'}): change the space, or give "
+            f"more time."
+        )
+    return max(good, key=lambda trial: (task.score(trial.best), -trial.number))  # type: ignore[arg-type]
+
+
+# ---- trials ----------------------------------------------------------------------------------------------------------
+
+
+def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial], say: Callable[[str], None]) -> None:
+    """Run the trials that have not ended; they are added to those at hand."""
+    plan, task = checked.plan, checked.task
+    unfinished = [trial for trial in trials.values() if trial.status == RUNNING]
+    n_trials = len(plan.space.grid) if plan.space.is_grid_only else plan.n_trials
+    numbers = [number for number in range(1, n_trials + 1) if number not in trials]
+    if not unfinished and not numbers:
+        return
+    proposer = PROPOSERS[plan.search](plan.space, plan.seed)
+    scheduler = _scheduler(checked)
+    for trial in trials.values():
+        if trial.status != RUNNING:
+            proposer.tell(trial, _score(trial, task))
+            _replay(scheduler, trial, task)
+    trainable = tune.with_parameters(
+        run_trial,
+        task=task,
+        splits=checked.splits.without_test(),
+        checkpoints={trial.number: files for trial in unfinished if (files := _files(trial))},
+    )
+    os.environ.update(_QUIET)
+    session = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    with Progress(plan.metric, task, trials, n_trials, say) as progress:
+        tune.run(
+            trainable,
+            name=session,
+            storage_path=str(folder.path / "ray"),
+            search_alg=Queue(unfinished, numbers, proposer),
+            scheduler=scheduler,
+            num_samples=len(unfinished) + len(numbers),
+            resources_per_trial={"cpu": plan.cpus, "gpu": plan.gpus},
+            max_concurrent_trials=plan.max_concurrent,
+            time_budget_s=plan.time_budget,
+            max_failures=_RETRIES,
+            keep_checkpoints_num=1,
+            callbacks=[_Recorder(folder, task, trials, proposer, scheduler, progress)],
+            trial_name_creator=lambda trial: f"{trial.config['number']:04}",
+            trial_dirname_creator=lambda trial: f"{trial.config['number']:04}",
+            raise_on_failed_trial=False,
+            reuse_actors=True,
+            verbose=0,
+        )
+    if all(trial.status != RUNNING for trial in trials.values()):
+        shutil.rmtree(folder.path / "ray", ignore_errors=True)  # there is nothing to go on from
+
+
+def _scheduler(checked: Checked) -> TrialScheduler:
+    if checked.plan.scheduler == "none":
+        return FIFOScheduler()
+    grace = checked.plan.grace_epochs or max(5, checked.epochs // 10)
+    # it would stop a trial at the last epoch itself, before that has ended
+    most = checked.epochs + 1
+    return _Asha(EPOCHS, SCORE, "max", max_t=most, grace_period=min(grace, most), reduction_factor=_REDUCTION)
+
+
+class _Asha(ASHAScheduler):
+    """ASHA, which knows whom it has stopped."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.stopped: set[str] = set()
+
+    def on_trial_result(self, trial_runner, trial, result):
+        action = super().on_trial_result(trial_runner, trial, result)
+        if action == TrialScheduler.STOP:
+            self.stopped.add(trial.trial_id)
+        return action
+
+
+def _replay(scheduler: TrialScheduler, trial: Trial, task: Task) -> None:
+    """Show the scheduler a trial of an earlier process."""
+    earlier: Any = SimpleNamespace(trial_id=f"earlier {trial.number}")
+    scheduler.on_trial_add(None, earlier)  # type: ignore[arg-type]
+    best = -math.inf
+    for evaluation in trial.history:
+        best = max(best, task.score(evaluation))
+        scheduler.on_trial_result(None, earlier, {EPOCHS: evaluation.epoch + 1, SCORE: best})  # type: ignore[arg-type]
+
+
+def _score(trial: Trial, task: Task) -> float:
+    return math.nan if trial.status == FAILED or trial.best is None else task.score(trial.best)
+
+
+def _files(trial: Trial) -> dict[str, bytes]:
+    """The files of a trial's last checkpoint."""
+    folder = Path(trial.checkpoint or "")
+    if not trial.checkpoint or not folder.is_dir():
+        return {}
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix in (".pth", ".json")}
+
+
+class _Recorder(Callback):
+    """Keeps what the trials report, at once."""
+
+    def __init__(self, folder, task: Task, trials: dict[int, Trial], proposer: Proposer, scheduler, progress: Progress):
+        self._folder, self._task, self._trials = folder, task, trials
+        self._proposer, self._scheduler, self._progress = proposer, scheduler, progress
+        self._ended: dict[int, dict[str, Any]] = {}  # what trials say when they end by themselves
+
+    def on_trial_start(self, iteration, trials, trial, **info):
+        config = trial.config
+        found = self._trials.setdefault(config["number"], Trial(config["number"], config["settings"], config["params"]))
+        self._folder.keep(found)
+        self._progress.going_on(found)
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        found = self._of(trial)
+        if "evaluation" in result:
+            found.evaluated(Evaluation(**result["evaluation"]))
+            self._folder.keep(found)
+            self._progress.going_on(found)
+        else:
+            self._ended[found.number] = result
+
+    def on_checkpoint(self, iteration, trials, trial, checkpoint, **info):
+        found = self._of(trial)
+        found.checkpoint = checkpoint.dir_or_data
+        self._folder.keep(found)
+
+    def on_trial_complete(self, iteration, trials, trial, **info):
+        found, said = self._of(trial), self._ended.pop(trial.config["number"], {})
+        if "failed" in said:
+            found.status, found.reason, found.traceback = FAILED, said["failed"], said["traceback"]
+        elif "finished" in said:
+            found.status = FINISHED
+        elif trial.trial_id in getattr(self._scheduler, "stopped", ()):
+            found.status = STOPPED
+        self._end(found, trial)
+
+    def on_trial_error(self, iteration, trials, trial, **info):
+        found = self._of(trial)
+        found.status = FAILED
+        found.traceback = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+        found.reason = report.reason_of_loss(found.traceback, trial.num_failures + 1)
+        self._end(found, trial)
+
+    def _of(self, trial) -> Trial:
+        return self._trials[trial.config["number"]]
+
+    def _end(self, found: Trial, trial) -> None:
+        if found.status != FAILED:
+            self._keep_if_best(found)
+        if found.status != RUNNING:
+            found.checkpoint = None
+            for folder in Path(trial.local_path).glob("checkpoint_*"):
+                shutil.rmtree(folder, ignore_errors=True)
+        self._folder.keep(found)
+        self._proposer.tell(found, _score(found, self._task))
+        self._progress.ended(found)
+
+    def _keep_if_best(self, found: Trial) -> None:
+        """Keep the best trial's checkpoint and no other's: they are large."""
+        others = [path for path in self._folder.path.glob("checkpoints/*.pth")]
+        rivals = [self._trials[int(path.stem)] for path in others]
+        if found.checkpoint is None or best_trial([*rivals, found], self._task) is not found:
+            return
+        kept = self._folder.checkpoint(found.number)
+        with atomic_write(kept) as file:
+            file.write((Path(found.checkpoint) / "best.pth").read_bytes())
+        for path in others:
+            if path != kept:
+                path.unlink()
+
+
+# ---- after the trials ------------------------------------------------------------------------------------------------
+
+
+def _remote(function, plan: Plan):
+    return ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=_RETRIES)(function)
+
+
+def _test_best(checked: Checked, splits: ray.ObjectRef, folder: Folder, best: Trial) -> dict[str, Any]:
+    """What the best trial is worth: validation and test metrics. Those are looked at once, and kept."""
+    assert best.best
+    task, epoch = checked.task, best.best.epoch
+    found = folder.read("best.json")
+    if found and (found["trial"], found["epoch"]) == (best.number, epoch):
+        return found
+    seed = config_of(task.model, checked.splits, {**task.settings, **best.settings})["seed"]
+    checkpoint = folder.checkpoint(best.number)
+    if checkpoint.is_file():
+        tested = _remote(test_best, checked.plan).remote(task, splits, best.settings, checkpoint.read_bytes())
+        found = {"seed": seed, "epoch": epoch, "seconds": best.best.seconds, "valid": best.best.metrics}
+        found["test"] = ray.get(tested)
+    else:  # of a trial that has not ended, and others have since
+        found = ray.get(_remote(run_seed, checked.plan).remote(task, splits, best.settings, seed))
+    found = {"trial": best.number, **found}
+    folder.write("best.json", found)
+    return found
+
+
+def _run_seeds(checked: Checked, splits: ray.ObjectRef, folder: Folder, best: Trial, own: int) -> list[dict[str, Any]]:
+    """The best settings with other seeds than the trial's own: validation and test metrics of each."""
+    plan, task = checked.plan, checked.task
+    wanted = range(own + 1, own + plan.n_seeds)
+    kept = folder.read("seeds.json") or {}
+    runs = kept["runs"] if kept.get("settings") == best.settings else []
+    done = {run["seed"] for run in runs}
+    waiting = [_remote(run_seed, plan).remote(task, splits, best.settings, seed) for seed in wanted if seed not in done]
+    with tqdm(total=len(waiting), desc="seeds of the best", unit="run", disable=not waiting) as bar:
+        while waiting:
+            ready, waiting = ray.wait(waiting)
+            runs = sorted([*runs, *ray.get(ready)], key=lambda run: run["seed"])
+            folder.write("seeds.json", {"settings": best.settings, "runs": runs})
+            bar.update(len(ready))
+    return [run for run in runs if run["seed"] in wanted]

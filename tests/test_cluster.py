@@ -1,0 +1,61 @@
+"""Where there is no Ray, or not what a task needs, is said in one sentence."""
+
+import http.server
+import os
+import socket
+import threading
+
+import pytest
+import ray
+
+from recbole_irllrec import IRLLRecError
+from recbole_irllrec.cluster import connected, refuse_too_much
+
+
+@pytest.fixture
+def web_server():
+    with http.server.ThreadingHTTPServer(("", 0), http.server.BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.fixture
+def dead_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_addresses_where_no_ray_answers(web_server, dead_port, monkeypatch):
+    for address, words in (
+        (f"127.0.0.1:{dead_port}", "does not answer"),
+        (f"ray://127.0.0.1:{dead_port}", "does not answer"),
+        ("nohost.invalid:6379", "does not answer"),
+        (f"127.0.0.1:{web_server}", "is no Ray"),
+        (f"ray://127.0.0.1:{web_server}", "is no Ray"),
+        ("http://127.0.0.1", "is no host:port"),
+    ):
+        with pytest.raises(IRLLRecError, match=words) as refusal, connected(address):
+            pass
+        assert address in str(refusal.value)
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{dead_port}")  # other Rays may run here
+    with pytest.raises(IRLLRecError, match="auto cannot be joined"), connected("auto"):
+        pass
+    assert not ray.is_initialized()
+
+
+def test_tasks_that_need_more_than_there_is(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(IRLLRecError, match=r"0.5 GPUs, but Ray finds no GPU"), connected(gpus=0.5):
+        pass
+    assert not ray.is_initialized()
+
+
+def test_a_task_sees_no_gpu_that_it_was_not_given(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(IRLLRecError, match=r"9999 CPUs, but no node"), connected(cpus=1):
+        task = ray.remote(num_cpus=1)(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
+        assert ray.get(task.remote()) == ""
+        refuse_too_much(cpus=9999, gpus=0)
+    assert not ray.is_initialized()

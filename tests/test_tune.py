@@ -1,0 +1,259 @@
+"""Sweeps on a real Ray: what is chosen, what is kept, what becomes of trials that go wrong."""
+
+import contextlib
+import csv
+import os
+import shlex
+import signal
+import threading
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from browser import look_at
+from command import refusal, run
+from recbole.quick_start import run_recbole
+from tiny_data import SETTINGS, write_tiny
+
+from recbole_irllrec import IRLLRecError
+from recbole_irllrec.cluster import connected
+from recbole_irllrec.runs import load_splits
+from recbole_irllrec.runs import train as train_run
+from recbole_irllrec.tuning import sweep as sweeps
+from recbole_irllrec.tuning.records import FAILED, FINISHED, STOPPED, Folder, Trial
+from recbole_irllrec.tuning.space import read_space
+
+BPR = "embedding_size: {choice: [4, 8]}\nlearning_rate: {loguniform: [1e-3, 1e-1]}\n"
+IRLLREC = """
+ranking_loss: {choice: [bpr, softmax]}
+softmax_temperature: {uniform: [0.1, 0.4], when: {ranking_loss: softmax}}
+profile_weight: {loguniform: [1e-3, 1], or: 0}
+learning_rate: {loguniform: [1e-3, 1e-1]}
+n_intents: 4
+"""
+
+
+@pytest.fixture(scope="module")
+def ray_here():
+    with connected():
+        yield
+
+
+def plan_of(text: str, model: str = "BPR", n_trials: int = 3, **more) -> sweeps.Plan:
+    path = Path("space.yaml")
+    path.write_text(text)
+    return sweeps.Plan(model, read_space(path), n_trials, **{"scheduler": "none", **more})
+
+
+def tiny(tmp_path, name="data", **more):
+    data = tmp_path / name
+    if not data.is_dir():
+        write_tiny(data, **more)
+    return load_splits("tiny", data, settings=SETTINGS)
+
+
+def swept(plan, splits, folder="sweep", resume=False):
+    """Run a sweep; returns what it found, and its folder."""
+    where = Folder(Path(folder))
+    return sweeps.run(sweeps.check(plan, splits), where, resume), where
+
+
+def test_the_best_on_validation_is_tested_and_can_be_run_again(ray_here, tmp_path):
+    splits = tiny(tmp_path)
+    found, folder = swept(plan_of(IRLLREC, "IRLLRec", n_trials=4, n_seeds=2), splits)
+    trials = folder.trials()
+    assert sorted(trials) == [1, 2, 3, 4] and all(trial.status == FINISHED for trial in trials.values())
+    scores = {number: trial.best.metrics["ndcg@10"] for number, trial in trials.items()}
+    best = found["best"]
+    assert scores[best.number] == max(scores.values())
+    for trial in trials.values():
+        assert [evaluation.epoch for evaluation in trial.history] == [0, 1, 2]
+        assert all(set(e.metrics) == {"recall@5", "recall@10", "ndcg@5", "ndcg@10"} for e in trial.history)
+        assert all({"ranking", "regularization"} <= set(e.losses) for e in trial.history)
+        assert ("profile" in trial.best.losses) == (trial.settings["profile_weight"] > 0)
+    # the same run by RecBole's own command, from the file alone
+    settings = yaml.safe_load((folder.path / "best.yaml").read_text())
+    assert best.settings.items() <= settings.items()
+    again = run_recbole("IRLLRec", "tiny", config_file_list=[str(folder.path / "best.yaml")])
+    first = found["seeds"].iloc[0]
+    for name, value in again["test_result"].items():
+        assert first[f"test {name}"] == value and first[f"valid {name}"] == again["best_valid_result"][name]
+    assert "best.yaml" in shlex.split(found["command"])[-1]
+    assert list(found["seeds"]["seed"]) == [2020, 2021]
+    # only the best trial's checkpoint is left, and nothing of Ray's
+    assert [path.stem for path in (folder.path / "checkpoints").iterdir()] == [f"{best.number:04}"]
+    assert not (folder.path / "ray").exists()
+    table = pd.read_csv(folder.path / "trials.csv")
+    assert list(table["trial"]) == [1, 2, 3, 4]
+    assert {"status", "best_epoch", "seconds", "ndcg@10", "loss ranking", "ranking_loss", "reason"} <= set(table)
+    assert not [name for name in table if "test" in name]
+    page = look_at(folder.path / "report.html")
+    assert not page.console and not page.requests
+    assert all(title in page.dom for title in ("Every trial", "What matters", "Learning curves", "parcoords"))
+    # gone on with, it has nothing to do, and looks at the test set no more
+    before = {path: path.read_bytes() for path in folder.path.glob("**/*.json")}
+    swept(plan_of(IRLLREC, "IRLLRec", n_trials=4, n_seeds=2), splits, resume=True)
+    assert {path: path.read_bytes() for path in folder.path.glob("**/*.json")} == before
+
+
+def test_the_browser_sees_what_a_page_does():
+    Path("bad.html").write_text('<script src="http://other.invalid/x.js"></script><script>throw Error("bad")</script>')
+    page = look_at(Path("bad.html"))
+    assert page.requests == ["http://other.invalid/x.js"] and "Uncaught Error: bad" in page.console[0]
+
+
+def test_the_test_set_has_no_say(ray_here, tmp_path):
+    plan = plan_of(BPR, max_concurrent=1, search="optuna")
+    found, folder = swept(plan, tiny(tmp_path), "one")
+    poisoned, other = swept(plan, tiny(tmp_path, "poisoned", test_seed=9), "two")
+    assert found["best"].number == poisoned["best"].number
+    for number, trial in folder.trials().items():
+        same = other.trials()[number]
+        assert [e._replace(seconds=0) for e in trial.history] == [e._replace(seconds=0) for e in same.history]
+    assert (found["seeds"].filter(like="test ") != poisoned["seeds"].filter(like="test ")).any(axis=None)
+
+
+def test_asha_stops_trials_that_fall_behind(ray_here, tmp_path):
+    plan = plan_of(
+        "learning_rate: {grid: [0.05, 0.04, 0.03, 1e-9, 1e-8, 1e-7]}\nepochs: 12\nstopping_step: 20\n",
+        scheduler="asha",
+        grace_epochs=2,
+        max_concurrent=1,
+    )
+    _, folder = swept(plan, tiny(tmp_path))
+    trials = folder.trials()
+    assert len(trials) == 6  # a grid's combinations, whatever was asked for
+    assert [trials[n].status for n in (4, 5, 6)] == [STOPPED] * 3
+    assert [len(trials[n].history) for n in (1, 4, 5, 6)] == [12, 2, 2, 2]
+
+
+class Killer(threading.Thread):
+    """Kills the process of a trial with kill -9 as often as it comes up."""
+
+    def __init__(self, folder: Folder, number: int):
+        super().__init__(daemon=True)
+        self.folder, self.number, self.killed, self.over = folder, number, set(), threading.Event()
+
+    def run(self):
+        while not self.over.wait(0.2):
+            trial = self.folder.trials().get(self.number)
+            if trial and trial.status == "running" and trial.history:
+                for pid in trial_processes():
+                    if pid not in self.killed:
+                        os.kill(pid, signal.SIGKILL)
+                        self.killed.add(pid)
+
+
+def trial_processes() -> list[int]:
+    """The Ray workers below this process that run trials."""
+
+    def parent(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            is_trial = folder.name.isdecimal() and "ray::ImplicitFunc" in (folder / "cmdline").read_text()
+            if is_trial and parent(parent(int(folder.name))) == os.getpid():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_trials_that_go_wrong_end_with_their_reason(ray_here, tmp_path):
+    plan = plan_of(BPR + "epochs: 4\n", n_trials=6, max_concurrent=1)
+    splits = tiny(tmp_path)
+    checked, folder = sweeps.check(plan, splits), Folder(Path("sweep"))
+    # as if a sweep had drawn these
+    wrong = {
+        1: {"clip_grad_norm": {"no_such_argument": 1}},  # raises
+        2: {"embedding_size": 10**12},  # more memory than there can be
+        3: {"learning_rate": 1e38},  # NaN
+        4: {"epochs": 100_000, "stopping_step": 100_000},  # killed
+    }
+    for number, settings in wrong.items():
+        folder.keep(Trial(number, settings))
+    folder.begin(checked.about, resume=False)
+    killer = Killer(folder, 4)
+    killer.start()
+    found = sweeps.run(checked, folder, resume=True)
+    killer.over.set()
+    trials = folder.trials()
+    assert {number for number, trial in trials.items() if trial.status == FAILED} == set(wrong)
+    assert "no_such_argument" in trials[1].reason and "Traceback" in trials[1].traceback
+    assert trials[2].reason.startswith("out of memory")
+    assert "nan" in trials[3].reason.lower()
+    assert "process was lost 3 times" in trials[4].reason and len(killer.killed) == 3
+    assert [trials[number].status for number in (5, 6)] == [FINISHED] * 2 and found["best"].number in (5, 6)
+    with open(folder.path / "trials.csv", newline="") as file:
+        reasons = {row["trial"]: row["reason"] for row in csv.DictReader(file)}
+    assert {number: trial.reason for number, trial in trials.items()} == {int(n): r for n, r in reasons.items()}
+
+
+def test_when_every_trial_fails(tmp_path):
+    task = sweeps.check(plan_of(BPR), tiny(tmp_path)).task
+    with pytest.raises(IRLLRecError, match=r"No trial has ended well \(trial 1 failed: why\)"):
+        sweeps.best_trial([Trial(1, {}, status=FAILED, reason="why"), Trial(2, {})], task)
+
+
+@pytest.mark.slow
+def test_out_of_time_and_gone_on_with(ray_here, tmp_path):
+    splits = tiny(tmp_path)
+    text = BPR + "epochs: 60\nstopping_step: 100\nn_intents: 4\n"
+    plan = plan_of(text, "IRLLRec", n_trials=2, max_concurrent=1, time_budget=12)
+    with contextlib.suppress(IRLLRecError):  # on a slow machine no epoch has ended
+        swept(plan, splits)
+    cut = Folder(Path("sweep")).trials()
+    assert any(trial.status == "running" for trial in cut.values()) or len(cut) < 2
+    _, folder = swept(plan_of(text, "IRLLRec", n_trials=2), splits, resume=True)
+    for trial in folder.trials().values():
+        assert trial.status == FINISHED and [e.epoch for e in trial.history] == list(range(60))
+    settings = {**sweeps.check(plan, splits).task.settings, **trial.settings}
+    whole = train_run("IRLLRec", splits, settings, "whole")
+    assert [e.metrics for e in trial.history] == [e.metrics for e in whole.history]
+
+
+def test_what_a_folder_holds(tmp_path):
+    splits = tiny(tmp_path)
+    about, folder = sweeps.check(plan_of(BPR), splits).about, Folder(Path("sweep"))
+    folder.begin(about, resume=True)
+    folder.begin(about, resume=True)
+    with pytest.raises(IRLLRecError, match="holds a sweep: go on with it"):
+        folder.begin(about, resume=False)
+    for other, words in (
+        (plan_of(BPR.replace("4, 8", "4, 16")), "other space"),
+        (plan_of(BPR, metric="Recall@5"), "other metric"),
+        (plan_of(BPR, search="optuna"), "other search"),
+    ):
+        with pytest.raises(IRLLRecError, match=f"holds another sweep, with {words}"):
+            folder.begin(sweeps.check(other, splits).about, resume=True)
+    folder.keep(Trial(2, {}))
+    (folder.path / "trials/0002.json").write_text("{")
+    with pytest.raises(IRLLRecError, match=r"0002\.json is damaged: delete it"):
+        folder.trials()
+    with folder.locked(), pytest.raises(IRLLRecError, match="Another process"), folder.locked():
+        pass
+
+
+def test_bad_input_is_refused_in_one_sentence(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    write_tiny(tmp_path / "data")
+    (tmp_path / "data/tiny/tiny.yaml").write_text(yaml.safe_dump(SETTINGS))
+    Path("space.yaml").write_text(BPR)
+    usual = ["tune", "--dataset", "tiny", "--data-path", tmp_path / "data", "--model", "BPR", "--space", "space.yaml"]
+    Path("foreign.yaml").write_text("n_intents: {choice: [1, 2]}\n")
+    for more, words in (
+        (["--model", "BRP"], "There is no model named 'BRP'"),
+        (["--model", "SASRec"], "no general recommender"),
+        (["--metric", "NDCG@7"], "valid_metric is NDCG@7"),
+        (["--metric", "Fame@10"], "valid_metric is Fame@10"),
+        (["--space", "foreign.yaml"], "BPR has no setting n_intents"),
+        (["--space", "nothing.yaml"], "nothing.yaml"),
+        (["--address", "127.0.0.1:1"], "does not answer"),
+        (["--dataset", "nodata"], "nodata"),
+    ):
+        assert words in refusal(capsys, *usual, *more), words
+    assert not Path("tuning").exists()
+    assert run(*usual, "--scheduler", "fifo", status=2)
