@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -43,15 +44,19 @@ def run(*arguments, status=0) -> subprocess.CompletedProcess:
     return done
 
 
-# Processes of their own begin as copies of one that has imported everything, which takes seconds each time.
-START_METHOD = "forkserver"
-_CONTEXT = multiprocessing.get_context(START_METHOD)
-_CONTEXT.set_forkserver_preload(["recbole_irllrec.cli.app", "recbole_irllrec.cli.run_recbole", "torch._dynamo"])
+def start_method() -> str:
+    """How processes of their own start: as copies of one that has imported everything, which takes seconds."""
+    forkserver.set_forkserver_preload(["recbole_irllrec.cli.app", "recbole_irllrec.cli.run_recbole", "torch._dynamo"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))  # not what may be installed from elsewhere
+        forkserver.ensure_running()
+    return "forkserver"
 
 
 def in_a_process(output: Path, function, *arguments) -> BaseProcess:
     """Start a function in a process of its own; what it prints goes to the end of a file."""
-    process = _CONTEXT.Process(target=_redirected, args=(output, dict(os.environ), function, arguments), daemon=True)
+    context = multiprocessing.get_context(start_method())
+    process = context.Process(target=_redirected, args=(output, dict(os.environ), function, arguments), daemon=True)
     process.start()
     return process
 

@@ -130,7 +130,7 @@ def one_of_two(rank, *arguments):
 def test_two_processes(small, monkeypatch):
     assert quick_start.run_recboles is registration.run_recboles  # which brings the import of IRLLRec along
     monkeypatch.setattr(quick_start, "run_recboles", one_of_two)
-    start = functools.partial(torch.multiprocessing.start_processes, start_method=command.START_METHOD)
+    start = functools.partial(torch.multiprocessing.start_processes, start_method=command.start_method())
     monkeypatch.setattr(torch.multiprocessing, "spawn", start)
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
