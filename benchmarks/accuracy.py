@@ -61,6 +61,7 @@ VARIANTS = {
     "exact, text_dim: 128": {"contrast_nodes": "all", "text_dim": 128},
     "512 nodes, text_dim: 128": {"contrast_nodes": 512, "text_dim": 128},
     "32 intents": {"n_intents": 32},
+    "batches of 16384": {"train_batch_size": 16_384, "learning_rate": 0.006, "epochs": 30},
     "exact, translated": {"contrast_nodes": "all", "text_dim": None, **TRANSLATED},
     "default, translated": TRANSLATED,
 }
