@@ -53,6 +53,7 @@ OF_DATASET = {
 }
 # TRANSLATED: with weights at which translation alignment and matching matter
 TRANSLATED = {"translation_weight": 0.01, "matching_weight": 0.01}
+LARGE = {"train_batch_size": 16_384, "learning_rate": 0.006, "epochs": 30}
 VARIANTS = {
     "exact": {"contrast_nodes": "all", "text_dim": None},
     "default": {},
@@ -61,7 +62,8 @@ VARIANTS = {
     "exact, text_dim: 128": {"contrast_nodes": "all", "text_dim": 128},
     "512 nodes, text_dim: 128": {"contrast_nodes": 512, "text_dim": 128},
     "32 intents": {"n_intents": 32},
-    "batches of 16384": {"train_batch_size": 16_384, "learning_rate": 0.006, "epochs": 30},
+    "batches of 16384": LARGE,
+    "batches of 16384, 4096 nodes": {"contrast_nodes": 4096, **LARGE},
     "exact, translated": {"contrast_nodes": "all", "text_dim": None, **TRANSLATED},
     "default, translated": TRANSLATED,
 }
