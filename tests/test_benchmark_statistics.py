@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -74,6 +74,7 @@ def test_holm_on_the_textbooks_example():
     assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_lies_between_the_values_and_bonferronis_in_the_same_order(values):
     p = np.array(values)
@@ -94,6 +95,7 @@ def test_a_metric_by_the_users_number_of_interactions():
     assert row["mean"] == pytest.approx(by_seed.mean()) and row["std"] == pytest.approx(by_seed.std())
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=N, max_size=N), st.integers(1, 7))
 def test_every_user_is_in_one_group(numbers, n_groups):
     counts = pd.Series(numbers, [f"u{n}" for n in range(N)])

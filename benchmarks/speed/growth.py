@@ -13,6 +13,7 @@ Draws the figures in results/speed/growth.svg, too (needs matplotlib), with the 
 
 import math
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,8 @@ def main() -> None:
     parser.add_argument("--load-largest", action="store_true", help="let RecBole load 1e7 interactions, too")
     arguments = parser.parse_args()
     begin(arguments)
+    if find_spec("matplotlib") is None:
+        parser.error("the plot needs matplotlib: pip install matplotlib")
     trained, loaded = [], []
     for size in arguments.sizes:
         trained.append(in_child(arguments, training, size))
