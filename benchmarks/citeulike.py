@@ -40,6 +40,7 @@ COMMON = {
     "metric_decimal_place": 6,
     "translation_weight": 0.0,  # its published weight, 1e-7, is next to nothing and costs N² products a step
     "matching_weight": 0.0,
+    "contrast_nodes": "all",
     "min_text_coverage": 0.0,  # 3,461 of 16,980 items have no tags
     "show_progress": False,
     "state": "WARNING",
