@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 # Similarities that are held at once: a contrast of n rows with m candidates never holds n x m of them. On a CPU a block
 # stays in the cache; a GPU wants few large ones.
-_BLOCK = {"cpu": 1 << 20, "cuda": 1 << 26}
+_BLOCK = {"cpu": 1 << 22, "cuda": 1 << 26}
 
 
 def _row_block(candidates: Tensor) -> int:
