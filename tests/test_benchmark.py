@@ -3,8 +3,6 @@
 import json
 import re
 import shlex
-import signal
-import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -52,12 +50,12 @@ def records():
 
 def test_killed_gone_on_with_and_added_to(here):
     asked = [*map(str, ARGUMENTS), "--models"]
-    process = start(*asked, "BPR", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = start(Path("said"), *asked, "BPR")
     while not (before := records()):
-        assert process.poll() is None
+        assert process.is_alive(), Path("said").read_text()
         time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     split = {file: file.read_bytes() for file in OUT.glob("split/*/*")}
 
     said = run(*asked, "BPR,NCL,Pop", "--protocol", "recbole")
