@@ -51,6 +51,12 @@ class Costs(TorchDispatchMode):
         return result
 
 
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch):
+    """What is held of a matrix of similarities is the machine's matter: far less than these tests' small ones."""
+    monkeypatch.setitem(losses._BLOCK, "cpu", 1 << 20)
+
+
 @pytest.fixture
 def make(irllrec_config):
     """Makes a model and a batch on a random graph, and the function that takes a step and returns its costs."""
