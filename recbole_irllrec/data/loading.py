@@ -14,7 +14,6 @@ from recbole.utils import init_seed
 from ..errors import IRLLRecError
 from .dataset import IRLLRecDataset
 
-
 _DATA_PATH = Path("dataset")  # as RecBole
 
 
