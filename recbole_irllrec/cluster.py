@@ -17,6 +17,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from .errors import IRLLRecError
 
 _PATIENCE = 5  # seconds to wait for an answer
+# Ray gives up on its own processes where they do not start within half a minute or a whole one.
+_ON_A_BUSY_MACHINE = {"RAY_agent_register_timeout_ms": "300000", "RAY_worker_register_timeout_seconds": "300"}
 
 
 @contextlib.contextmanager
@@ -35,6 +37,8 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
     options = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     try:
         if address is None:
+            for name, patience in _ON_A_BUSY_MACHINE.items():
+                os.environ.setdefault(name, patience)
             ray.init("local", include_dashboard=False, **options)
         else:
             _join(address, options)

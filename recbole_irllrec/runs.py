@@ -186,6 +186,11 @@ def best_of(history: list[Evaluation]) -> Evaluation:
     return next(evaluation for evaluation in reversed(history) if evaluation.is_best)
 
 
+def read_history(folder: Path) -> list[Evaluation]:
+    """The evaluations of the run that a folder holds."""
+    return [Evaluation(**entry) for entry in json.loads((folder / _HISTORY).read_text(encoding="utf-8"))]
+
+
 def train(
     model: str,
     splits: Splits,
@@ -290,7 +295,7 @@ class _Record:
     def __init__(self, path: Path, resumed: bool, config: Config):
         self.history: list[Evaluation] = []
         if resumed and path.is_file():
-            self.history = [Evaluation(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+            self.history = read_history(path.parent)
         self._path = path
         self._metric, self._sign = config["valid_metric"].lower(), 1 if config["valid_metric_bigger"] else -1
         self._before = 0.0

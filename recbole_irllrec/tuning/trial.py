@@ -11,7 +11,7 @@ import torch
 from ray.air import Checkpoint, session
 
 from ..errors import IRLLRecError
-from ..runs import Evaluation, Splits, test, train
+from ..runs import Evaluation, Splits, best_of, read_history, test, train
 
 SCORE, EPOCHS = "score", "epochs"  # what ASHA compares, and by what it is reached
 
@@ -59,9 +59,7 @@ def run_trial(config: dict[str, Any], task: Task, splits: Splits, checkpoints: d
         value = evaluation.metrics[task.metric]
         if not math.isfinite(value):
             raise _NotANumber(f"the validation metric {task.metric} is {value} after epoch {evaluation.epoch}")
-        score = task.score(evaluation)
-        last[SCORE] = score if evaluation.is_best or math.isnan(last[SCORE]) else max(score, last[SCORE])
-        last[EPOCHS] = evaluation.epoch + 1
+        last.update({SCORE: task.score(best_of(read_history(folder))), EPOCHS: evaluation.epoch + 1})
         session.report({**last, "evaluation": evaluation._asdict()}, checkpoint=Checkpoint.from_directory(str(folder)))
 
     try:
