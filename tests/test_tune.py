@@ -206,6 +206,9 @@ def test_out_of_time_and_gone_on_with(ray_here, tmp_path):
     with contextlib.suppress(IRLLRecError):  # on a slow machine no epoch has ended
         swept(plan, splits)
     cut = Folder(Path("sweep")).trials()
+    if best := Folder(Path("sweep")).read("best.json"):  # tested as it was
+        assert best["epoch"] == cut[best["trial"]].best.epoch < 59
+        assert best["valid"] == cut[best["trial"]].best.metrics
     assert any(trial.status == "running" for trial in cut.values()) or len(cut) < 2
     _, folder = swept(plan_of(text, "IRLLRec", n_trials=2), splits, resume=True)
     for trial in folder.trials().values():

@@ -19,7 +19,7 @@ SPACE = """
 ranking_loss: {choice: [bpr, softmax]}
 learning_rate: {loguniform: [1e-3, 1e-1]}
 n_intents: 4
-epochs: 15
+epochs: 50
 stopping_step: 100
 """
 
@@ -94,18 +94,18 @@ def test_a_node_is_lost(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "ray_client_server_port": port})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "ray_client_server_port": port})
     try:
-        node = cluster.add_node(num_cpus=1)
         # by ray://: from a machine that is no node
-        process = tune(tmp_path, "--num-samples", 2, "--address", f"ray://127.0.0.1:{port}")
-        wait_until(lambda trials: any(t.status == RUNNING and len(t.history) > 2 for t in trials), process)
+        process = tune(tmp_path, "--num-samples", 6, "--address", f"ray://127.0.0.1:{port}")
+        wait_until(any, process)
+        node = cluster.add_node(num_cpus=1)  # not before: what runs the sweep could be there, with one address for all
+        wait_until(lambda trials: sum(t.status == RUNNING and len(t.history) > 2 for t in trials) == 2, process)
         cluster.remove_node(node, allow_graceful=False)
-        cluster.add_node(num_cpus=1)
         said = ended_well(process)
     finally:
         cluster.shutdown()
     trials = Folder(Path("sweep")).trials()
-    assert len(trials) == 2 and all(trial.status == FINISHED for trial in trials.values())
+    assert len(trials) == 6 and all(trial.status == FINISHED for trial in trials.values())
     assert all(as_alone(trial, tmp_path) for trial in trials.values())
     assert all(f"trial {number}:" in said for number in trials)

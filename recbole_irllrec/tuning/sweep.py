@@ -23,7 +23,7 @@ from ..cluster import is_remote, on_a_node
 from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
 from ..files import atomic_write
-from ..runs import Evaluation, Splits, config_of
+from ..runs import Evaluation, Splits, config_of, read_history
 from . import report
 from .progress import Progress
 from .records import FAILED, FINISHED, RUNNING, STOPPED, Folder, Trial
@@ -211,6 +211,7 @@ def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial], say:
     os.environ.update(_QUIET)
     session = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     with Progress(plan.metric, task, trials, n_trials, say) as progress:
+        recorder = _Recorder(folder, task, trials, proposer, scheduler, progress)
         tune.run(
             trainable,
             name=session,
@@ -223,13 +224,14 @@ def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial], say:
             time_budget_s=plan.time_budget,
             max_failures=_RETRIES,
             keep_checkpoints_num=1,
-            callbacks=[_Recorder(folder, task, trials, proposer, scheduler, progress)],
+            callbacks=[recorder],
             trial_name_creator=lambda trial: f"{trial.config['number']:04}",
             trial_dirname_creator=lambda trial: f"{trial.config['number']:04}",
             raise_on_failed_trial=False,
             reuse_actors=True,
             verbose=0,
         )
+        recorder.out_of_time()
     if all(trial.status != RUNNING for trial in trials.values()):
         shutil.rmtree(folder.path / "ray", ignore_errors=True)  # there is nothing to go on from
 
@@ -315,6 +317,8 @@ class _Recorder(Callback):
             found.status = FINISHED
         elif trial.trial_id in getattr(self._scheduler, "stopped", ()):
             found.status = STOPPED
+        else:
+            return  # `out_of_time`
         self._end(found, trial)
 
     def on_trial_error(self, iteration, trials, trial, **info):
@@ -324,16 +328,25 @@ class _Recorder(Callback):
         found.reason = report.reason_of_loss(found.traceback, trial.num_failures + 1)
         self._end(found, trial)
 
+    def out_of_time(self) -> None:
+        """Take the trials that have been cut short as their checkpoints have them."""
+        for found in self._trials.values():
+            if found.status == RUNNING:
+                if found.checkpoint:
+                    found.history = read_history(Path(found.checkpoint))
+                    self._folder.keep(found)
+                    self._keep_if_best(found)
+                self._progress.ended(found)
+
     def _of(self, trial) -> Trial:
         return self._trials[trial.config["number"]]
 
     def _end(self, found: Trial, trial) -> None:
         if found.status != FAILED:
             self._keep_if_best(found)
-        if found.status != RUNNING:
-            found.checkpoint = None
-            for folder in Path(trial.local_path).glob("checkpoint_*"):
-                shutil.rmtree(folder, ignore_errors=True)
+        found.checkpoint = None
+        for folder in Path(trial.local_path).glob("checkpoint_*"):
+            shutil.rmtree(folder, ignore_errors=True)
         self._folder.keep(found)
         self._proposer.tell(found, _score(found, self._task))
         self._progress.ended(found)
