@@ -12,7 +12,7 @@ from recbole.config import Config
 
 from recbole_irllrec.data.features import read_features, train_fingerprint
 from recbole_irllrec.data.intents import IntentTable
-from recbole_irllrec.data.loading import load_config, split_datasets
+from recbole_irllrec.data.loading import load_config, refuse_absent, split_datasets
 from recbole_irllrec.data.text import KINDS, SIDES
 from recbole_irllrec.errors import IRLLRecError
 
@@ -39,8 +39,7 @@ def describe(dataset: str, data_path: Path | None = None, config_files: str | No
         IRLLRecError: the data set is not there, or a text of it cannot be read.
     """
     config = load_config(dataset, data_path, config_files)
-    if not Path(config["data_path"]).is_dir():
-        raise IRLLRecError(f"{config['data_path']} is not there: give the data set's right name, or --data-path.")
+    refuse_absent(config)
     parts = dict(zip(PARTS, split_datasets(config), strict=True))
     train = parts["train"]
     fields = dict(zip(SIDES, (train.uid_field, train.iid_field), strict=True))

@@ -127,6 +127,11 @@ def config_of(model: str, splits: Splits, settings: Settings) -> Config:
 
 
 def refuse_other_kinds(model: str) -> None:
+    """Refuse a model that needs other data than users and items.
+
+    Raises:
+        IRLLRecError: it is no general recommender.
+    """
     kind = get_model(model).type
     if kind not in (ModelType.GENERAL, ModelType.TRADITIONAL):
         raise IRLLRecError(

@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from .. import html_page
 from ..files import atomic_write
 from . import plots, tables
-from .results import Results, read_results, write_table
+from .results import Results, write_table
 from .statistics import paired_tests
 
 _STYLE = """
@@ -25,26 +26,18 @@ pre { white-space: pre-wrap; margin: 0; }
 """
 
 
-def write_report(folder: Path) -> list[Path]:
-    """Make all that a benchmark's folder offers to readers anew from its stored runs.
-
-    Returns:
-        The files.
-
-    Raises:
-        IRLLRecError: there is no benchmark in the folder, or no run has ended well.
-    """
-    results = read_results(folder)
-    metrics = tables.per_user_metrics(results)
+def write_report(results: Results, folder: Path) -> list[Path]:
+    """Make all that a benchmark's folder offers to readers anew from its stored runs; returns the files."""
+    compared = paired_tests(results.users, results.reference, tables.per_user_metrics(results))
     frames = {
         "per_user.parquet": results.users.assign(model=results.users["model"].astype("category")),
         "summary.csv": tables.flat(results),
-        "tests.csv": paired_tests(results.users, results.reference, metrics),
+        "tests.csv": compared,
         "runs.csv": results.runs,
         "trials.csv": results.trials,
         "failures.csv": results.failures,
     }
-    shown = [tables.summary(results), tables.tests(results, metrics), tables.costs(results), tables.chosen(results)]
+    shown = [tables.summary(results), tables.tests(results, compared), tables.costs(results), tables.chosen(results)]
     texts = {
         "tables.tex": "\n".join(map(tables.latex, shown)),
         "report.md": _markdown(results, shown),
@@ -73,24 +66,11 @@ def _markdown(results: Results, shown: list[tables.Table]) -> str:
 
 def _page(results: Results, shown: list[tables.Table]) -> str:
     summary, *others = [f"<h2>{html.escape(table.title)}</h2>\n{tables.as_html(table)}" for table in shown]
-    figures = [
-        f"<h2>{html.escape(title)}</h2>\n{figure.to_html(full_html=False, include_plotlyjs=n == 0)}"
-        for n, (title, figure) in enumerate(plots.figures(results).items())
-    ]
     told = [f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in facts(results)]
     commands = html.escape("\n".join(results.plan["commands"]))
-    title = html.escape(_title(results))
-    return "\n".join(
-        [
-            f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>',
-            f'<link rel="icon" href="data:,"><style>{_STYLE}</style></head>\n<body>\n<h1>{title}</h1>',
-            summary,
-            *figures,
-            *others,
-            f"<h2>How it was measured</h2>\n<dl>{''.join(told)}<dt>Commands</dt><dd><pre>{commands}</pre></dd></dl>",
-            "</body>\n</html>\n",
-        ]
-    )
+    measured = f"<h2>How it was measured</h2>\n<dl>{''.join(told)}<dt>Commands</dt><dd><pre>{commands}</pre></dd></dl>"
+    body = "\n".join([summary, html_page.plots(plots.figures(results)), *others, measured])
+    return html_page.html_page(_title(results), _STYLE, body)
 
 
 def facts(results: Results) -> Iterator[tuple[str, str]]:

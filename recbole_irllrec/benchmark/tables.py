@@ -10,7 +10,7 @@ import pandas as pd
 from recbole.evaluator.register import smaller_metrics
 
 from .results import Results
-from .statistics import over_seeds, paired_tests, ranks
+from .statistics import over_seeds, ranks
 
 COSTS = {
     "parameters": ("parameters trained by gradients", 1, "{:,.0f}"),
@@ -92,12 +92,11 @@ def costs(results: Results) -> Table:
     return _by_model("Costs of a run, mean over the seeds", results, names, written)
 
 
-def tests(results: Results, metrics: Sequence[str]) -> Table:
-    """The reference against each of the other models."""
+def tests(results: Results, compared: pd.DataFrame) -> Table:
+    """The reference against each of the other models, as `statistics.paired_tests` has found."""
     names = metric_names(results)
-    found = paired_tests(results.users, results.reference, metrics)
     rows = []
-    for row in found.to_dict("records"):
+    for row in compared.to_dict("records"):
         p = [row[name] for name in ("t", "t_holm", "wilcoxon", "wilcoxon_holm")]
         users = f"{row['better']:,} / {row['worse']:,}"
         cells = [row["model"], names[row["metric"]], f"{row['difference']:+.4f}", users, *(f"{one:.2g}" for one in p)]

@@ -2,26 +2,20 @@
 
 import shlex
 import sys
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .options import ConfigFiles, DataPath
+from .options import Address, ConfigFiles, DataPath
 
 if TYPE_CHECKING:
     from recbole.config import Config
 
+    from ..benchmark.results import Results
+
 app = typer.Typer(invoke_without_command=True)
 _MODELS = "IRLLRec,IRLLRec-without-text,LightGCN,SGL,NGCF,BPR,SimpleX,MultiVAE,EASE,ItemKNN,Pop"
-
-
-class Protocol(str, Enum):
-    """What is left out of a ranking for the test set."""
-
-    recbole = "recbole"
-    paper = "paper"
 
 
 @app.callback(
@@ -59,7 +53,7 @@ def benchmark(
         ),
     ] = None,
     protocol: Annotated[
-        Protocol | None,
+        Literal["recbole", "paper"] | None,
         typer.Option(
             help="Leave a user's training and validation items out of the test's ranking (recbole, unless the settings "
             "say otherwise), or its training items alone (paper).",
@@ -94,13 +88,7 @@ def benchmark(
         int | None,
         typer.Option(min=1, help="The most runs at a time; as many as there is room for.", show_default=False),
     ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="A Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT; without it, Ray runs here.",
-            show_default=False,
-        ),
-    ] = None,
+    address: Address = None,
 ) -> None:
     """Train models on one split with several seeds and compare them; `report DIR` writes the report again.
 
@@ -112,7 +100,7 @@ def benchmark(
     from ..benchmark.execute import Resources, execute
     from ..benchmark.plan import Options, continued, rows, shared
     from ..benchmark.report import write_report
-    from ..benchmark.results import alone, begin, read_plan
+    from ..benchmark.results import alone, begin, read_plan, read_results
     from ..cluster import connected
     from ..data.loading import load_config
     from ..errors import IRLLRecError
@@ -125,7 +113,7 @@ def benchmark(
         models=_listed(models),
         seeds=seeds,
         tune_samples=tune_samples,
-        protocol=None if protocol is None else protocol.value,
+        protocol=protocol,
         metrics=None if metrics is None else _listed(metrics),
         topk=None if topk is None else _cutoffs(topk),
         valid_metric=valid_metric,
@@ -151,8 +139,9 @@ def benchmark(
             begin(folder, plan, splits, shlex.join(["irllrec", *sys.argv[1:]]))
             resources = Resources(cpus_per_run, gpus_per_run, max_concurrent, retries=3 if address else 0)
             execute(asked, seeds, splits, folder, plan, resources)
-        files = write_report(folder)
-    _show(folder)
+        results = read_results(folder)
+        files = write_report(results, folder)
+    _show(results)
     print(*files, sep="\n")
 
 
@@ -162,9 +151,9 @@ def report(
 ) -> None:
     """Write tables, files and the report of a benchmark again from its stored runs."""
     from ..benchmark.report import write_report
+    from ..benchmark.results import read_results
 
-    for path in write_report(folder):
-        print(path)
+    print(*write_report(read_results(folder), folder), sep="\n")
 
 
 def _listed(text: str) -> list[str]:
@@ -183,14 +172,13 @@ def _settings_of_data_set(
     dataset: str, data_path: Path | None, config_files: str | None
 ) -> "tuple[Config, dict[str, Any]]":
     """The settings of a data set that is there and evaluated by ranking all items, and what of them the files say."""
-    from ..data.loading import load_config, setting_in_files
+    from ..data.loading import load_config, refuse_absent, setting_in_files
     from ..errors import IRLLRecError
 
     # What the files say of these alone may not go together; the options count, too.
     stand_ins: dict[str, Any] = {"metrics": ["NDCG"], "topk": [10], "valid_metric": "NDCG@10"}
     config = load_config(dataset, data_path, config_files, stand_ins)
-    if not Path(config["data_path"]).is_dir():
-        raise IRLLRecError(f"{config['data_path']} is not there: give the data set's right name, or --data-path.")
+    refuse_absent(config)
     if set(config["eval_args"]["mode"].values()) != {"full"}:
         raise IRLLRecError(
             f"The mode in eval_args is {config['eval_args']['mode']}, but a benchmark ranks all items: set it to full."
@@ -221,16 +209,15 @@ def _one_split(
     return folder / SPLIT, {"benchmark_filename": list(PARTS)}, f"drawn by RecBole ({drawn}) and kept in {SPLIT}/"
 
 
-def _show(folder: Path) -> None:
+def _show(results: "Results") -> None:
     """Print the table of metrics."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from ..benchmark.results import read_results
     from ..benchmark.tables import summary
 
-    found = summary(read_results(folder))
+    found = summary(results)
     table = Table(title=found.title, title_justify="left")
     for n, name in enumerate(found.head):
         table.add_column(name, justify="left" if n < found.n_left else "right")

@@ -28,6 +28,13 @@ Store = Annotated[
         show_default=False,
     ),
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="A Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT; without it, a Ray on this machine.",
+        show_default=False,
+    ),
+]
 
 # Of the commands that write data sets
 Out = Annotated[

@@ -1,26 +1,11 @@
 """``irllrec tune``: the best settings of a model for a data set."""
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from .options import ConfigFiles, DataPath
-
-
-class Search(str, Enum):
-    """How settings are drawn."""
-
-    random = "random"
-    optuna = "optuna"
-
-
-class Scheduler(str, Enum):
-    """What stops trials early."""
-
-    asha = "asha"
-    none = "none"
+from .options import Address, ConfigFiles, DataPath
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -53,11 +38,13 @@ def tune(
         ),
     ] = None,
     search: Annotated[
-        Search, typer.Option(help="By chance, or by Optuna's TPE from what trials have found (extra [optuna]).")
-    ] = Search.random,
+        Literal["random", "optuna"],
+        typer.Option(help="By chance, or by Optuna's TPE from what trials have found (extra [optuna])."),
+    ] = "random",
     scheduler: Annotated[
-        Scheduler, typer.Option(help="Stop trials early that fall behind at the same epoch (asha), or none.")
-    ] = Scheduler.asha,
+        Literal["asha", "none"],
+        typer.Option(help="Stop trials early that fall behind at the same epoch (asha), or none."),
+    ] = "asha",
     grace_epochs: Annotated[
         int | None,
         typer.Option(
@@ -76,12 +63,7 @@ def tune(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the sweep in the folder where it stopped, or begin it.")
     ] = False,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="Ray cluster to join: auto, host:port or ray://host:port; without it, a Ray on this machine."
-        ),
-    ] = None,
+    address: Address = None,
     cpus_per_trial: Annotated[float, typer.Option(min=0.1, help="CPUs, and so threads, for each trial.")] = 1,
     gpus_per_trial: Annotated[float, typer.Option(min=0, help="GPUs for each trial; 0.5 puts two on one.")] = 0,
     max_concurrent: Annotated[
@@ -116,8 +98,8 @@ def tune(
             found_space,
             num_samples,
             metric,
-            search.value,
-            scheduler.value,
+            search,
+            scheduler,
             grace_epochs,
             seed,
             seeds,

@@ -84,6 +84,16 @@ def _settings_in(path: Path) -> dict[str, Any]:
     return found
 
 
+def refuse_absent(config: Config) -> None:
+    """Refuse a data set without a folder.
+
+    Raises:
+        IRLLRecError: that is so.
+    """
+    if not Path(config["data_path"]).is_dir():
+        raise IRLLRecError(f"{config['data_path']} is not there: give the data set's right name, or --data-path.")
+
+
 def split_datasets(config: Config) -> tuple[IRLLRecDataset, IRLLRecDataset, IRLLRecDataset]:
     """The training, validation and test data sets, the same as of a run with these settings; they share their ids."""
     return tuple(seeded_dataset(config).build())

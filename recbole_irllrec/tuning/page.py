@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import plotly.io
 
+from ..html_page import html_page, plots
 from .records import FAILED, Trial
 from .report import encoded, importance
 
@@ -42,23 +42,16 @@ def page(
         figures["What matters"] = _importance(good, names, task.metric)
     figures["Trial after trial"] = _course(good, task.metric, task.bigger_is_better)
     figures["Learning curves"] = _curves(trials, task.metric, best)
-    plots = "".join(
-        f"<h2>{title}</h2>{plotly.io.to_html(figure, full_html=False, include_plotlyjs=not n)}"
-        for n, (title, figure) in enumerate(figures.items())
-    )
     counts = ", ".join(f"{n} {status}" for status, n in table["status"].value_counts().items())
     title = f"{task.model} on {checked.splits.dataset}"
     head = (
-        f"<h1>{html.escape(title)}</h1><p>{len(table)} trials ({counts}), chosen by {html.escape(metric)} on "
+        f"<p>{len(table)} trials ({counts}), chosen by {html.escape(metric)} on "
         f"validation. Best: trial {best.number}. Test metrics are those of the best settings alone.</p>"
         f"<p>Again: <code>{html.escape(command)}</code></p>"
         f"<h2>Best settings</h2>{_table(pd.DataFrame(best.settings.items(), columns=['setting', 'value']))}"
         f"<h2>Validation and test, by seed</h2>{_table(seeds)}"
     )
-    return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">'
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>{head}{plots}</body></html>"
-    )
+    return html_page(title, _STYLE, head + plots(figures))
 
 
 def _table(rows: pd.DataFrame) -> str:
