@@ -1,12 +1,15 @@
 """Files that are never seen half-written."""
 
+import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
 
 from .errors import IRLLRecError
 
@@ -74,6 +77,31 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             error.filename = os.fspath(path)
         raise
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def write_json(path: str | os.PathLike[str], content: Any, default: Callable[[Any], Any] | None = None) -> None:
+    """Write a file of JSON, atomically; ``default`` is that of ``json.dumps``."""
+    with atomic_write(path) as file:
+        file.write(json.dumps(content, indent=1, default=default).encode())
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str], refusal: str) -> Iterator[None]:
+    """Let one process at a time into the block, by a file for the lock, in a folder that is made if it is not there.
+
+    Raises:
+        IRLLRecError: another process is in it; the sentence is ``refusal``.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise IRLLRecError(refusal) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _temporary(target: Path) -> Path:

@@ -1,14 +1,12 @@
 """The tables and the report of a benchmark, from stored results; the page in a real browser."""
 
-import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from browser import look_at
 from command import refusal, run
 
 from recbole_irllrec import IRLLRecError
@@ -19,7 +17,7 @@ from recbole_irllrec.benchmark.results import (
     Key,
     alone,
     read_results,
-    write_json,
+    write_plan,
     write_record,
     write_table,
 )
@@ -97,7 +95,7 @@ def folder():
         "models": entries,
         "commands": ["irllrec benchmark --dataset tiny"],
     }
-    write_json(plan, FOLDER / PLAN)
+    write_plan(FOLDER, plan)
     write_table(pd.DataFrame({"user": tokens, "interactions": np.arange(N_USERS) // 4}), FOLDER / USERS)
     return FOLDER
 
@@ -169,35 +167,19 @@ def test_curves_by_epoch(folder):
     assert [curve.showlegend for curve in curves if curve.name == "IRLLRec"] == [True, False, False]
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="there is no chromium")
 def test_the_page_draws_its_plots_alone_and_without_complaint(folder, tmp_path):
     bad = tmp_path / "bad.html"
     bad.write_text('<img src="http://127.0.0.1:9/x.png"><script>nothing()</script>')
-    _, complaints, requests = browse(bad, tmp_path)
-    assert "nothing is not defined" in complaints and requests == ["http://127.0.0.1:9/x.png"]
+    seen = look_at(bad)
+    assert "nothing is not defined" in "\n".join(seen.console) and seen.requests == ["http://127.0.0.1:9/x.png"]
 
     run("benchmark", "report", folder)
-    shown, complaints, requests = browse(folder / "report.html", tmp_path)
-    assert complaints == "" and requests == []
+    shown, complaints, requests = look_at(folder / "report.html")
+    assert complaints == [] and requests == []
     assert shown.count('class="plotly-graph-div') == 4
     assert shown.count('class="trace bars"') == len(METRICS)
     assert len(re.findall('class="trace scatter trace', shown)) == 4 + 10 + 4  # models, runs' curves, models by groups
     assert shown.count('class="errorbar"') > 4 and "IRLLRec:published" in shown
-
-
-def browse(page: Path, own: Path) -> tuple[str, str, list[str]]:
-    """What a browser makes of a page: the document after its scripts, its console, the addresses that it asks for."""
-    log = own / "net.json"
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
-    command += [f"--user-data-dir={own / 'profile'}", f"--log-net-log={log}", "--virtual-time-budget=20000"]
-    shown = subprocess.run(
-        [*command, "--dump-dom", page.resolve().as_uri()], capture_output=True, text=True, timeout=300, check=True
-    )
-    console = [line for line in shown.stderr.splitlines() if "CONSOLE" in line]
-    events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
-    # the browser itself, which asks its maker for news, is "not an origin"
-    urls = [event["url"] for event in events if event.get("initiator", "not an origin") != "not an origin"]
-    return shown.stdout, "\n".join(console), list(dict.fromkeys(urls))
 
 
 def test_refused(folder, capsys):

@@ -14,10 +14,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
-import filelock
 import pandas as pd
 
 from recbole_irllrec.errors import IRLLRecError
+from recbole_irllrec.files import locked
 
 from .prompts import Prompt
 from .schema import Answer
@@ -231,15 +231,8 @@ def open_to_write(
         IRLLRecError: another process writes to it, the file is no store, or it was made for something else.
     """
     made_with = {"dataset": dataset, "model": model, "prompts": prompts, "train_fingerprint": train_fingerprint}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(f"{path}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise IRLLRecError(
-            f"The store {path} is in use by a running process: wait for its end, or name another (--store)."
-        ) from None
-    with lock, _connection(path) as connection:
+    in_use = f"The store {path} is in use by a running process: wait for its end, or name another (--store)."
+    with locked(f"{path}.lock", in_use), _connection(path) as connection:
         about = dict(connection.execute("SELECT name, value FROM about"))
         others = [name for name, value in made_with.items() if about.get(name, value) != value]
         if others and (not replace or "dataset" in others):

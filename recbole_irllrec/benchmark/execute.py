@@ -25,7 +25,7 @@ from .. import __version__
 from ..runs import Run, Settings, Splits, config_of, train
 from ..tuning.trial import reason_of
 from .plan import TRIAL_SEED, Row, fingerprint, tuned_file
-from .results import PLAN, Key, Plan, Record, read_record, write_json, write_record
+from .results import Key, Plan, Record, read_record, write_plan, write_record
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class _Execution:
             "run": best and best.key.settings,
         }
         self._plan["models"] = {each: models[each] for each in self._order if each in models}
-        write_json(self._plan, self._folder / PLAN)
+        write_plan(self._folder, self._plan)
         if best is None:
             self._progress.less(self._n_seeds)
             return

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
-from ..files import atomic_write
+from ..files import atomic_write, locked, write_json
 from ..runs import Splits
 
 Plan = dict[str, Any]
@@ -50,7 +49,7 @@ def write_record(folder: Path, key: Key, record: Record, users: pd.DataFrame | N
     file = key.file(folder)
     if users is not None:
         write_table(users, file.with_suffix(".parquet"))
-    write_json(record, file)
+    write_json(file, record, default=str)
 
 
 def read_plan(folder: Path) -> Plan | None:
@@ -65,13 +64,18 @@ def read_plan(folder: Path) -> Plan | None:
     return plan
 
 
+def write_plan(folder: Path, plan: Plan) -> None:
+    """Keep what all runs of the folder share."""
+    write_json(folder / PLAN, plan, default=str)
+
+
 def begin(folder: Path, plan: Plan, splits: Splits, command: str) -> None:
     """Keep what all runs share, and the command that asks for more of them."""
     if command not in plan["commands"]:
         plan["commands"].append(command)
     counts = TrainingTokens(splits.train).pairs["user"].value_counts()
     write_table(pd.DataFrame({"user": counts.index, "interactions": counts.to_numpy()}), folder / USERS)
-    write_json(plan, folder / PLAN)
+    write_plan(folder, plan)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -84,12 +88,6 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         raise IRLLRecError(f"{path} is not as a benchmark has written it: restore or delete it.")
     return found
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """Write a record or plan, atomically."""
-    with atomic_write(path) as file:
-        file.write(json.dumps(content, indent=1, default=str).encode())
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -108,12 +106,8 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         IRLLRecError: another does.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise IRLLRecError(f"Another irllrec benchmark is writing into {folder}: wait for it, or stop it.") from None
+    with locked(folder / ".lock", f"Another irllrec benchmark is writing into {folder}: wait for it, or stop it."):
+        yield
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from .records import FAILED, FINISHED, RUNNING, STOPPED, Trial
+from .records import FAILED, FINISHED, RUNNING, STOPPED, Trial, best_trial
 from .trial import Task
 
 
@@ -59,8 +59,7 @@ class Progress:
         return f"trial {trial.number}: {', '.join(parts)} ({drawn})"
 
     def _best(self) -> str:
-        good = [trial for trial in self._trials.values() if trial.status != FAILED and trial.best]
-        best = max(good, key=lambda trial: self._task.score(trial.best), default=None)  # type: ignore[arg-type]
+        best = best_trial(self._trials.values(), self._task.score)
         return f"best {self._metric} {self._value(best.best)} (trial {best.number})" if best else "no best yet"
 
     def _value(self, evaluation) -> str:

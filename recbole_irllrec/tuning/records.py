@@ -3,15 +3,13 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ..errors import IRLLRecError
-from ..files import atomic_write
+from ..files import locked, write_json
 from ..runs import Evaluation, best_of
 
 # How trials end. A trial that has not ended is `running`: it is gone on with.
@@ -41,6 +39,12 @@ class Trial:
         self.history = [*(e for e in self.history if e.epoch < evaluation.epoch), evaluation]
 
 
+def best_trial(trials: Iterable[Trial], score: Callable[[Evaluation], float]) -> Trial | None:
+    """Of those that have not failed, the one with the best evaluation by a score; None if nothing was evaluated."""
+    scored = [(score(trial.best), trial) for trial in trials if trial.status != FAILED and trial.best]
+    return max(scored, key=lambda each: (each[0], -each[1].number), default=(None, None))[1]
+
+
 class Folder:
     """A sweep's folder."""
 
@@ -54,18 +58,9 @@ class Folder:
         Raises:
             IRLLRecError: somebody does.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise IRLLRecError(
-                f"Another process runs the sweep in {self.path}: wait for it, or give another folder (--output)."
-            ) from None
-        try:
+        refusal = f"Another process runs the sweep in {self.path}: wait for it, or give another folder (--output)."
+        with locked(self.path / ".lock", refusal):
             yield
-        finally:
-            lock.release()
 
     def begin(self, about: dict[str, Any], resume: bool) -> None:
         """Say what the sweep is, or make sure that it is the one that is here.
@@ -108,8 +103,7 @@ class Folder:
 
     def write(self, name: str, content: Any) -> None:
         """Write a file of JSON."""
-        with atomic_write(self.path / name) as file:
-            file.write(json.dumps(content, indent=1).encode())
+        write_json(self.path / name, content)
 
 
 def _trial(path: Path) -> Trial:

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from ..files import atomic_write
 from ..runs import Evaluation, Splits, config_of, read_history
 from . import report
 from .progress import Progress
-from .records import FAILED, FINISHED, RUNNING, STOPPED, Folder, Trial
+from .records import FAILED, FINISHED, RUNNING, STOPPED, Folder, Trial, best_trial
 from .search import PROPOSERS, Proposer, Queue
 from .space import Space, check_space, text_variants
 from .trial import EPOCHS, SCORE, Task, run_seed, run_trial, test_best
@@ -162,27 +162,27 @@ def sweep(checked: Checked, folder: Folder, say: Callable[[str], None]) -> dict[
     """
     trials = folder.trials()
     _run_trials(checked, folder, trials, say)
-    best = best_trial(trials.values(), checked.task)
+    best = chosen_trial(trials.values(), checked.task)
     splits = ray.put(checked.splits)
     seeds = [_test_best(checked, splits, folder, best)]
     seeds += _run_seeds(checked, splits, folder, best, seeds[0]["seed"])
     return report.write(checked, folder, list(trials.values()), best, seeds)
 
 
-def best_trial(trials, task: Task) -> Trial:
+def chosen_trial(trials: Collection[Trial], task: Task) -> Trial:
     """The trial with the best evaluation of all.
 
     Raises:
         IRLLRecError: there is none.
     """
-    good = [trial for trial in trials if trial.status != FAILED and trial.best]
-    if not good:
+    best = best_trial(trials, task.score)
+    if best is None:
         reasons = [f"trial {trial.number} failed: {trial.reason}" for trial in trials if trial.reason]
         raise IRLLRecError(
             f"No trial has ended well ({'; '.join(reasons[:1]) or 'none was validated'}): change the space, or give "
             f"more time."
         )
-    return max(good, key=lambda trial: (task.score(trial.best), -trial.number))  # type: ignore[arg-type]
+    return best
 
 
 # ---- trials ----------------------------------------------------------------------------------------------------------
@@ -355,7 +355,7 @@ class _Recorder(Callback):
         """Keep the best trial's checkpoint and no other's: they are large."""
         others = [path for path in self._folder.path.glob("checkpoints/*.pth")]
         rivals = [self._trials[int(path.stem)] for path in others]
-        if found.checkpoint is None or best_trial([*rivals, found], self._task) is not found:
+        if found.checkpoint is None or best_trial([*rivals, found], self._task.score) is not found:
             return
         kept = self._folder.checkpoint(found.number)
         with atomic_write(kept) as file:
