@@ -151,13 +151,13 @@ class IRLLRec(LightGCN):
         batch = sample_triples((user, positive, negative), self._limit)
         profile_sets = self._contrast_sets(self.profile_texts, batch) if s.profile_weight > 0 else []
         pairwise_sets = self._contrast_sets(self.intent_texts, batch) if s.pairwise_weight > 0 else []
-        intent_nodes = [candidates for _, _, candidates, _ in pairwise_sets]
+        intent_nodes = [each.candidates for each in pairwise_sets]
         if s.translation_weight > 0 or s.matching_weight > 0:
             sample = sample_nodes(self.intent_texts.nodes, self._limit)
             intent_nodes.append(sample)
         # The towers' matrix products may run in low precision; graph products and contrasts may not.
         if s.uses_profiles:
-            profile, _ = self._embed(self.profile_texts, self.profile_tower, [c for _, _, c, _ in profile_sets])
+            profile, _ = self._embed(self.profile_texts, self.profile_tower, [each.candidates for each in profile_sets])
         if s.uses_intents:
             intent, hidden = self._embed(self.intent_texts, self.intent_tower, intent_nodes)
         if s.matching_weight > 0:
@@ -245,9 +245,9 @@ class IRLLRec(LightGCN):
         self, base: Tensor, text: NodeEmbeddings, temperature: float, sets: list[ContrastSet], n_triples: int
     ) -> Tensor:
         """align(base, text; τ) of a batch of that many triples; base: [N, d]."""
-        if not sets:
-            return base.new_zeros(())
         total = base.new_zeros(())
+        if not sets:
+            return total
         # looked up once: the gradient of each look-up is as large as what is looked up in
         anchors, _, candidates, _ = zip(*sets, strict=True)
         base_rows = F.embedding(torch.cat(anchors), base).split([len(nodes) for nodes in anchors])
