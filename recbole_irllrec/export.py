@@ -34,7 +34,7 @@ def vectors(served: Served) -> Vectors:
     """The vectors of a model that was loaded with ``serve(..., vectors=True)``."""
     with torch.no_grad():
         users, items = (side[1:].float().cpu().numpy() for side in served.model.scoring_embeddings())
-    unit = served.config["ranking_loss"] == "softmax"  # scores are cosines
+    unit = served.config["ranking_loss"] == "softmax" and not served.config["item_bias"]  # scores are cosines
     metadata = {
         "model": served.config["model"],
         "dataset": served.config["dataset"],

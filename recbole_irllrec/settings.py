@@ -40,8 +40,9 @@ class Settings(BaseModel):
     layer_aggregation: Literal["sum", "mean"]
     edge_dropout: float = Field(ge=0, lt=1)
     ranking_loss: Literal["bpr", "softmax"]
-    softmax_negatives: int = Count
+    softmax_negatives: Annotated[int, Count] | Literal["all"]
     softmax_temperature: float = Temperature
+    item_bias: bool
     reg_weight: float = Weight
     n_intents: int = Count
     fusion: Literal["text", "sum", "gate"]

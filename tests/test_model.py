@@ -64,10 +64,19 @@ def batch_of(dataset, size=16, seed=0):
 
 
 @pytest.mark.parametrize("fusion", ["text", "sum", "gate"])
-@pytest.mark.parametrize("ranking_loss", ["bpr", "softmax"])
-def test_every_fusion_and_ranking_loss_trains_every_parameter(fusion, ranking_loss, irllrec_config):
+@pytest.mark.parametrize(
+    "ranking",
+    [
+        {"ranking_loss": "bpr"},
+        {"ranking_loss": "bpr", "item_bias": True},
+        {"ranking_loss": "softmax"},
+        {"ranking_loss": "softmax", "softmax_negatives": "all", "item_bias": True},
+    ],
+    ids=["bpr", "bpr with biases", "sampled softmax", "full softmax with biases"],
+)
+def test_every_fusion_and_ranking_loss_trains_every_parameter(fusion, ranking, irllrec_config):
     weights = {"pairwise_weight": 0.1, "translation_weight": 0.1, "matching_weight": 0.1, "profile_weight": 0.1}
-    config = irllrec_config(fusion=fusion, ranking_loss=ranking_loss, reg_weight=1e-4, **weights)
+    config = irllrec_config(fusion=fusion, reg_weight=1e-4, **ranking, **weights)
     dataset = random_case(0)
     model = IRLLRec(config, dataset).train()
     terms = model.calculate_loss(batch_of(dataset))
@@ -146,6 +155,39 @@ def test_autocast_keeps_the_losses_close(irllrec_config):
         mixed = torch.stack(model.calculate_loss(batch_of(dataset)))
     assert mixed.dtype == torch.float32
     torch.testing.assert_close(mixed, exact, rtol=2e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed, temperature", [(0, 0.05), (1, 0.3), (2, 1.0)])
+def test_the_full_softmax_is_the_cross_entropy_of_the_scores(seed, temperature, irllrec_config):
+    dataset = random_case(seed)
+    softmax = {"ranking_loss": "softmax", "softmax_negatives": "all", "softmax_temperature": temperature}
+    model = IRLLRec(irllrec_config(item_bias=True, reg_weight=0.0, **softmax, **NO_TEXT), dataset).double().train()
+    torch.nn.init.normal_(model.item_bias, generator=torch.Generator().manual_seed(seed))
+    batch = batch_of(dataset)  # of 16 triples of few users: they repeat
+    users, items = model.forward()
+    scores = users[batch["user_id"]] @ items[1:].T
+    expected = torch.nn.functional.cross_entropy(scores / temperature, batch["item_id"] - 1)
+    (actual,) = model.calculate_loss(batch)
+    torch.testing.assert_close(actual, expected)
+    inputs = (model.user_embedding.weight, model.item_embedding.weight, model.item_bias)
+    expected, actual = (torch.autograd.grad(loss, inputs) for loss in (expected, actual))
+    torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("ranking_loss", ["bpr", "softmax"])
+def test_a_bias_is_added_to_an_items_scores(ranking_loss, irllrec_config):
+    dataset = random_case(2)
+    plain = IRLLRec(irllrec_config(ranking_loss=ranking_loss, **NO_TEXT), dataset).eval()
+    biased = IRLLRec(irllrec_config(ranking_loss=ranking_loss, item_bias=True, **NO_TEXT), dataset).eval()
+    biased.load_state_dict(plain.state_dict(), strict=False)
+    bias = torch.randn(dataset.n_items, 1)
+    biased.item_bias.data = bias
+    batch = batch_of(dataset)
+    with torch.no_grad():
+        torch.testing.assert_close(biased.predict(batch), plain.predict(batch) + bias[batch["item_id"] - 1, 0])
+        shape = (len(batch["user_id"]), dataset.n_items + 1)
+        scores = biased.full_sort_predict(batch).view(shape)[:, 1:]
+        torch.testing.assert_close(scores, plain.full_sort_predict(batch).view(shape)[:, 1:] + bias[:, 0])
 
 
 # ---- pure functions against their dense formulation -----------------------------------------------------------------

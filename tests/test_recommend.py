@@ -60,9 +60,9 @@ def tiny(tmp_path):
     """Trains a model on the data set "tiny" in this folder; returns its checkpoint."""
     write_dataset(tmp_path / "dataset", train=TRAINED)
 
-    def of(model="IRLLRec"):
+    def of(model="IRLLRec", **settings):
         parts = {"benchmark_filename": ["train", "valid", "test"], "topk": 2, "valid_metric": "MRR@2"}
-        return train(tmp_path, model, "tiny", **parts, **(NO_TEXT if model == "IRLLRec" else {}))
+        return train(tmp_path, model, "tiny", **parts, **(NO_TEXT if model == "IRLLRec" else {}), **settings)
 
     return of
 
@@ -439,6 +439,16 @@ def test_products_of_vectors_are_scores(checkpoint, served, irllrec):
     metadata = json.loads(sides["items"].schema.metadata[b"recbole_irllrec"])
     assert metadata["metric"] == "cosine" and metadata["normalized"] and metadata["dataset"] == "small"
     np.testing.assert_allclose(np.linalg.norm(users, axis=1), 1, atol=1e-5)
+
+
+def test_biases_of_items_are_in_the_vectors(tiny, irllrec):
+    checkpoint = tiny(ranking_loss="softmax", item_bias=True)
+    status, out, _err = irllrec("export", checkpoint, "--out", "v", "--format", "npy")
+    assert status == 0 and "65 wide" in out and "the metric inner_product" in out
+    users, items = np.load("v/users.npy"), np.load("v/items.npy")
+    assert items[:, -1].any()
+    scores = serve(checkpoint).score(torch.arange(1, len(users) + 1))[:, 1:]
+    np.testing.assert_allclose(users @ items.T, scores, atol=1e-6)
 
 
 def test_arrays_beside_lists_of_tokens(tiny, irllrec):

@@ -23,6 +23,8 @@ from recbole_irllrec.settings import Settings
         ("n_intents", 0),
         ("embedding_size", 0),
         ("softmax_negatives", 0),
+        ("softmax_negatives", "most"),
+        ("item_bias", "large"),
         ("edge_dropout", 1.0),
         ("min_text_coverage", 1.5),
         ("teacher_momentum", 2),

@@ -44,6 +44,8 @@ class IRLLRec(LightGCN):
     def __init__(self, config, dataset):
         self.settings = read_settings(config)
         super().__init__(config, dataset)
+        if self.settings.item_bias:
+            self.item_bias = nn.Parameter(torch.zeros(self.graph.n_items, 1))
         # Initialised apart from the embeddings, so that those equal LightGCN's under the same seed.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config["seed"])
@@ -117,12 +119,27 @@ class IRLLRec(LightGCN):
         return interaction_intents(self.graph, layers[:-1], self.user_prototypes, self.item_prototypes)
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        """The embeddings that scores are products of, [n_users, d] and [n_items, d], with zeros in the padding rows."""
-        final = self.final_embedding(self.graph_layers())
-        if self.settings.ranking_loss == "softmax":
-            final = F.normalize(final)
-        user, item = final.split([self.graph.n_users, self.graph.n_items])
+        """The vectors that scores are products of, [n_users, d'] and [n_items, d'], with zeros in the padding rows."""
+        user, item = self.final_embedding(self.graph_layers()).split([self.graph.n_users, self.graph.n_items])
+        user, item = self._user_vectors(user), self._item_vectors(item, self._item_biases)
         return F.pad(user, (0, 0, 1, 0)), F.pad(item, (0, 0, 1, 0))
+
+    @property
+    def _item_biases(self) -> Tensor:
+        """[n_items, 1]; [n_items, 0] without."""
+        return self.item_bias if self.settings.item_bias else self.item_embedding.weight.new_empty(self.graph.n_items, 0)
+
+    def _user_vectors(self, rows: Tensor) -> Tensor:
+        """[n, d] rows of E -> [n, d'], whose inner products with those of items are scores."""
+        if self.settings.ranking_loss == "softmax":
+            rows = F.normalize(rows)
+        return F.pad(rows, (0, 1), value=1.0) if self.settings.item_bias else rows
+
+    def _item_vectors(self, rows: Tensor, bias: Tensor) -> Tensor:
+        """[n, d] rows of E and the items' [n, 1] biases, or [n, 0] without -> [n, d']."""
+        if self.settings.ranking_loss == "softmax":
+            rows = F.normalize(rows)
+        return torch.cat([rows, bias], dim=1)
 
     # ---- training ---------------------------------------------------------------------------------------------------
 
@@ -232,14 +249,23 @@ class IRLLRec(LightGCN):
         return super().train(mode)
 
     def _ranking_loss(self, final: Tensor, user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        # F.embedding, not indexing: its gradient is summed in a fixed order
-        user_e, positive_e = F.embedding(user, final), F.embedding(positive, final)
-        if self.settings.ranking_loss == "bpr":
-            negative_e = F.embedding(negative, final)
-            return losses.bpr((user_e * positive_e).sum(dim=1), (user_e * negative_e).sum(dim=1))
-        graph = self.graph
-        drawn = torch.randint(graph.n_users, graph.n_nodes, (self.settings.softmax_negatives,), device=user.device)
-        return losses.sampled_softmax(user_e, positive_e, F.embedding(drawn, final), self.settings.softmax_temperature)
+        s, n_users = self.settings, self.graph.n_users
+
+        def item_vectors(nodes: Tensor) -> Tensor:
+            # F.embedding, not indexing: its gradient is summed in a fixed order
+            return self._item_vectors(F.embedding(nodes, final), F.embedding(nodes - n_users, self._item_biases))
+
+        users, place, counts = user.unique(return_inverse=True, return_counts=True)
+        distinct = self._user_vectors(F.embedding(users, final))
+        of_batch = F.embedding(place, distinct)
+        scores = (of_batch * item_vectors(positive)).sum(dim=1)
+        if s.ranking_loss == "bpr":
+            return losses.bpr(scores, (of_batch * item_vectors(negative)).sum(dim=1))
+        if s.softmax_negatives == "all":
+            items = self._item_vectors(final[n_users:], self._item_biases)
+            return losses.full_softmax(distinct, counts.to(final.dtype), scores, items, s.softmax_temperature)
+        drawn = torch.randint(n_users, self.graph.n_nodes, (s.softmax_negatives,), device=user.device)
+        return losses.sampled_softmax(of_batch, scores, item_vectors(drawn), s.softmax_temperature)
 
     def _alignment(
         self, base: Tensor, text: NodeEmbeddings, temperature: float, sets: list[ContrastSet], n_triples: int

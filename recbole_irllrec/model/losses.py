@@ -46,7 +46,7 @@ class _Contrast(torch.autograd.Function):
                 loss = (weight[rows] * row_loss(s, log_sum)).sum()
             total += loss.detach()
             if wanted:
-                grad_positive[rows], upstream = torch.autograd.grad(loss, (s, log_sum))
+                grad_positive[rows], upstream = torch.autograd.grad(loss, (s, log_sum), materialize_grads=True)
                 share = exponential.mul_((upstream / sums)[:, None])
                 torch.mm(share, b, out=grad_a[rows])
                 grad_b.addmm_(share.T, a[rows])
@@ -105,21 +105,34 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     return F.softplus(negative - positive).mean()
 
 
-def sampled_softmax(user: Tensor, item: Tensor, negatives: Tensor, temperature: float) -> Tensor:
-    """Softmax over cosines with negatives shared by the batch: mean −s⁺/τ + log(exp(s⁺/τ) + Σ_j exp(s_j/τ)).
+def sampled_softmax(user: Tensor, positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Softmax with negatives shared by the batch: mean −s⁺/τ + log(exp(s⁺/τ) + Σ_j exp(s_j/τ)), s inner products.
 
     Args:
-        user: [B, d]; item: [B, d], the positives.
+        user: [B, d].
+        positive: [B], s⁺.
         negatives: [J, d].
         temperature: τ.
     """
-    user, item, negatives = (F.normalize(x) for x in (user, item, negatives))
-    user = user / temperature
 
     def row_loss(positive: Tensor, others: Tensor) -> Tensor:
         return torch.logaddexp(positive, others) - positive
 
-    return contrast(user, negatives, (user * item).sum(dim=1), row_loss) / len(user)
+    return contrast(user / temperature, negatives, positive / temperature, row_loss) / len(user)
+
+
+def full_softmax(user: Tensor, counts: Tensor, positive: Tensor, items: Tensor, temperature: float) -> Tensor:
+    """Softmax over all items: mean −s⁺/τ + log Σ_i exp(s_i/τ), s inner products. Repeated users are contrasted once.
+
+    Args:
+        user: [n, d], distinct users.
+        counts: [n], how many of the B positives each has.
+        positive: [B], s⁺.
+        items: [m, d], all of them.
+        temperature: τ.
+    """
+    log_sums = contrast(user / temperature, items, counts.new_zeros(len(user)), lambda _, log_sum: log_sum, counts)
+    return (log_sums - positive.sum() / temperature) / len(positive)
 
 
 def translation(text: Tensor, graph: Tensor, text_noise: Tensor, graph_noise: Tensor, n_nodes: int) -> Tensor:
