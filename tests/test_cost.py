@@ -97,16 +97,14 @@ def test_no_tensor_of_nodes_times_nodes(make):
     assert costs.largest <= max(losses._BLOCK["cpu"], 2 * n * max(WIDTH, INTENTS)) < n * n / 10
 
 
-def test_a_sampled_step_grows_with_the_graph_products_alone(make):
+def test_a_sampled_step_grows_with_propagation_alone(make):
+    """The interaction intents are computed of the sampled nodes, whose degree is the same in both graphs."""
     small, large = 6000, 24_000
-    before, after = (make(n // 2, n // 2, 5 * n, **SAMPLED, pairwise_weight=0)() for n in (small, large))
-    assert after.flop < 1.1 * before.flop  # a few more of the sampled nodes differ
-    assert after.sparse_flop < 1.01 * large / small * before.sparse_flop
-    with_intents = make(large // 2, large // 2, 5 * large, **SAMPLED)()
-    # E C and softmax(E C) Cᵀ in each layer, twice that in the backward pass
-    of_intents = 12 * LAYERS * large * D * INTENTS
-    pairwise = 1.5 * before.flop  # no more contrasts than the other terms have
-    assert with_intents.flop < after.flop + of_intents + pairwise
+    before, after = (make(n // 2, n // 2, 5 * n, **SAMPLED)() for n in (small, large))
+    assert after.flop < 1.15 * before.flop  # a few more of the sampled nodes and of their neighbours differ
+    propagation = [make(n // 2, n // 2, 5 * n, **SAMPLED, pairwise_weight=0)().sparse_flop for n in (small, large)]
+    assert propagation[1] < 1.01 * large / small * propagation[0]
+    assert 0 < after.sparse_flop - propagation[1] < 1.05 * (before.sparse_flop - propagation[0])
 
 
 def test_the_teacher_has_its_first_layer_for_nothing(make):
@@ -125,8 +123,8 @@ def test_what_a_batch_repeats_is_contrasted_once(make, settings):
 
 # Measured. A change that needs more says so here; one that needs less lowers them.
 BUDGETS = {
-    "exact": (EXACT, {"flop": 466_400_000, "sparse_flop": 8_520_000}),
-    "sampled": (SAMPLED, {"flop": 25_710_000, "sparse_flop": 8_520_000}),
+    "exact": (EXACT, {"flop": 463_900_000, "sparse_flop": 4_280_000}),
+    "sampled": (SAMPLED, {"flop": 19_770_000, "sparse_flop": 3_520_000}),
 }
 
 

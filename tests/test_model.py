@@ -97,7 +97,7 @@ def test_no_gradient_reaches_the_interaction_intents_through_the_teacher(irllrec
     (actual,) = torch.autograd.grad(terms["matching"], model.user_prototypes)
 
     layers = model.graph_layers()
-    r = model.interaction_intents(layers)
+    r = model.interaction_intents(layers, torch.arange(model.graph.n_nodes)).embedding
     z = model.intent_tower(model.intent_texts.embedding)
     fixed = (model.teacher_tower(model.intent_texts.embedding) + r).detach()
     loss = 0.6 * torch.nn.functional.cross_entropy(z + r, fixed.softmax(dim=1))
@@ -250,36 +250,51 @@ def test_contrast_keeps_its_precision_under_autocast():
         assert torch.equal(losses.contrast(x, y, x[:, 0], ROW_LOSSES["InfoNCE"]), exact)
 
 
+def random_graph(rng, n_users, n_items, n_edges):
+    """A graph of interactions some of which repeat, some nodes have none, and its dense adjacency."""
+    users, items = rng.integers(0, n_users, n_edges), rng.integers(0, n_items, n_edges)
+    adjacency = torch.zeros(n_users + n_items, n_users + n_items, dtype=torch.float64)
+    adjacency[users, items + n_users] = 1
+    adjacency[items + n_users, users] = 1
+    return InteractionGraph(users, items, n_users, n_items).double(), adjacency
+
+
 @settings(max_examples=25, deadline=None)
 @given(n_users=sizes, n_items=sizes, n_edges=st.integers(1, 30), seed=st.integers(0, 1000))
 def test_graph_products_equal_the_dense_ones(n_users, n_items, n_edges, seed):
     rng = np.random.default_rng(seed)
-    users, items = rng.integers(0, n_users, n_edges), rng.integers(0, n_items, n_edges)  # with repeats
-    n, d, k = n_users + n_items, 3, 4
-    graph = InteractionGraph(users, items, n_users, n_items).double()
-    adjacency = torch.zeros(n, n, dtype=torch.float64)
-    adjacency[users, items + n_users] = 1
-    adjacency[items + n_users, users] = 1
+    graph, adjacency = random_graph(rng, n_users, n_items, n_edges)
     degree = adjacency.sum(dim=1).clamp_min(1)
     normalised = adjacency / (degree[:, None] * degree).sqrt()
-    x, c, e = (torch.tensor(rng.normal(size=s), requires_grad=True) for s in ((n, d), (d, k), (d, k)))
-
-    layers = propagate(graph, x, 2)
+    x = torch.tensor(rng.normal(size=(n_users + n_items, 3)))
     dense = [x, normalised @ x, normalised @ normalised @ x]
-    for actual, expected in zip(layers, dense, strict=True):
+    for actual, expected in zip(propagate(graph, x, 2), dense, strict=True):
         torch.testing.assert_close(actual, expected)
 
-    described = torch.cat([(x[:n_users] @ c).softmax(1) @ c.T, (x[n_users:] @ e).softmax(1) @ e.T])
-    described = torch.nn.functional.normalize(described)
-    weights = adjacency * (described @ described.T + 1) / 2
-    expected = weights / weights.sum(dim=1, keepdim=True).clamp_min(1e-300) @ x
-    actual = interaction_intents(graph, [x], c, e)
+
+@settings(max_examples=50, deadline=None)
+@given(n_users=sizes, n_items=sizes, n_edges=st.integers(1, 30), share=st.floats(0, 1), seed=st.integers(0, 1000))
+def test_interaction_intents_of_any_nodes_equal_the_dense_ones(n_users, n_items, n_edges, share, seed):
+    rng = np.random.default_rng(seed)
+    graph, adjacency = random_graph(rng, n_users, n_items, n_edges)
+    n, d, k = n_users + n_items, 3, 4
+    nodes = torch.tensor(rng.random(n) < share).nonzero()[:, 0]
+    inputs = [torch.tensor(rng.normal(size=s), requires_grad=True) for s in ((n, d), (n, d), (d, k), (d, k))]
+    *layers, c, e = inputs
+
+    def dense(x):
+        described = torch.cat([(x[:n_users] @ c).softmax(1) @ c.T, (x[n_users:] @ e).softmax(1) @ e.T])
+        described = torch.nn.functional.normalize(described)
+        weights = adjacency * (described @ described.T + 1) / 2
+        return weights / weights.sum(dim=1, keepdim=True).clamp_min(1e-300) @ x
+
+    expected = ((dense(layers[0]) + dense(layers[1])) / 2)[nodes]
+    actual = interaction_intents(graph, layers, c, e, nodes)
     torch.testing.assert_close(actual, expected)
-    upstream = torch.tensor(rng.normal(size=(n, d)))
+    assert (actual[adjacency[nodes].sum(dim=1) == 0] == 0).all()
+    upstream = torch.tensor(rng.normal(size=(len(nodes), d)))
     for got, wanted in zip(
-        torch.autograd.grad(actual, (x, c, e), upstream),
-        torch.autograd.grad(expected, (x, c, e), upstream),
-        strict=True,
+        torch.autograd.grad(actual, inputs, upstream), torch.autograd.grad(expected, inputs, upstream), strict=True
     ):
         torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-9)
 

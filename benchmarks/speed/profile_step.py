@@ -27,7 +27,9 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from recbole_irllrec.data.loading import load_config
 from recbole_irllrec.model import irllrec, losses
+from recbole_irllrec.model.graph import Neighbourhood
 from recbole_irllrec.model.irllrec import IRLLRec
+from recbole_irllrec.model.sampling import sample_triples
 
 LABEL = "part: "
 # what is called -> the part it is counted for
@@ -129,23 +131,34 @@ def bytes_a_second() -> float:
     return 2 * a.nbytes / best_seconds(lambda: b.copy_(a), 0.5)
 
 
-def least_bytes(model: IRLLRec, batch: int) -> dict[str, int]:
+def neighbourhood_of(model: IRLLRec, batch: dict[str, torch.Tensor]) -> Neighbourhood:
+    """That of a step whose interaction intents are those of the contrasted triples' nodes."""
+    first_item = model.graph.n_users - 1
+    triples = batch["user_id"] - 1, batch["item_id"] + first_item, batch["neg_item_id"] + first_item
+    limit = None if model.settings.contrast_nodes == "all" else model.settings.contrast_nodes
+    return model.graph.neighbourhood(torch.cat(sample_triples(triples, limit)).unique())
+
+
+def least_bytes(model: IRLLRec, batch: dict[str, torch.Tensor]) -> dict[str, int]:
     """What each part must read or write at least, in float32, each thing once a pass."""
-    nodes, edges = model.graph.n_nodes, len(model.graph.heads)
-    matrix = nodes * model.latent_dim * 4
-    # the 2E entries with their columns, a dense matrix in, one out; for edges in one direction, E of both
-    product, edge_product = 2 * edges * 8 + 2 * matrix, edges * 8 + matrix
+    row = model.latent_dim * 4
+    # the 2E entries with their columns, a dense matrix in, one out
+    product = 2 * len(model.graph.heads) * 8 + 2 * model.graph.n_nodes * row
+    around = neighbourhood_of(model, batch)
+    matrix, edges = len(around.nodes) * row, len(around.by_item)
+    rows, row_entries = (part.stop - part.start for part in (around.rows, around.row_entries))
+    similarity, gathering = edges * 8 + matrix, row_entries * 8 + matrix + rows * row
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad) * 4
     teacher = sum(p.numel() for p in model.teacher_tower.parameters()) * 4
     tower = sum(p.numel() for p in model.profile_tower.parameters()) * 4
-    rows = batch * model.latent_dim * 4
+    ranked = len(batch["user_id"]) * row
     return {
         "graph propagation": 2 * model.n_layers * product,
-        # per layer: similarity and product, and their gradients (three products and two of edges)
-        "interaction intents": model.n_layers * (3 * product + 3 * edge_product),
+        # per layer: similarities, the rows' product and its gradient by the weights, two products for the others
+        "interaction intents": model.n_layers * (similarity + 2 * gathering + 2 * (2 * edges * 8 + 2 * matrix)),
         "text towers": 3 * (tower + teacher),  # the student's are as large as the teacher's: read, and a gradient
         "teacher": 3 * teacher,  # both read, one written
-        "ranking": 6 * rows,
+        "ranking": 6 * ranked,
         "regularisation": 3 * trained,  # read; a gradient read and written
         OPTIMIZER: 7 * trained,  # parameter, gradient and two moments read, three written
     }
@@ -197,7 +210,7 @@ def main() -> None:
 
     alone = {shape: product_seconds(*shape) for shape in {s for of_part in products.values() for s in of_part}}
     an_exponential, bandwidth = exponential_seconds(), bytes_a_second()
-    must_move = least_bytes(model, arguments.batch)
+    must_move = least_bytes(model, batches[0])
     whole = sum(sum(each.values()) for each in spent.values())
     results = {}
     for part in sorted(spent, key=lambda part: -sum(spent[part].values())):

@@ -1,20 +1,95 @@
 """The interaction graph: its adjacency as CSR, and products with it that keep memory linear in nodes and edges.
 
 Nodes are the users, then the items, without RecBole's padding rows. An edge is one interaction; the symmetric
-adjacency holds each edge twice, and every weight of an edge is computed once for its two directions.
+adjacency holds each edge twice, and every weight of an edge is computed once for its two directions. What is wanted of
+some nodes alone is computed in their neighbourhood: the graph of the edges that touch them.
 """
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
 
-class InteractionGraph(nn.Module):
+@dataclass(eq=False)
+class Adjacency:
+    """The products with a symmetric adjacency of E edges between N nodes; none has a gradient.
+
+    Attributes:
+        crow: [N + 1] int32 and col: [2E] int32, its CSR pattern. Its first E entries are the edges in their order, its
+            last E entries the same edges sorted by item.
+        by_item: [E] int64, the edge at each of those last E entries.
+        n_users: how many of the nodes are users; they come first.
+        n_items: how many are items.
+    """
+
+    crow: Tensor
+    col: Tensor
+    by_item: Tensor
+    n_users: int
+    n_items: int
+
+    def entries(self, weight: Tensor) -> Tensor:
+        """[E] weights of edges -> [2E] values of the entries."""
+        return torch.cat([weight, weight.index_select(0, self.by_item)])
+
+    def multiply(self, values: Tensor, x: Tensor) -> Tensor:
+        """The product of the matrix of those [2E] values with x, [N, d] -> [N, d]."""
+        return _csr(self.crow, self.col, values, len(x)) @ x
+
+    def edge_products(self, x: Tensor) -> Tensor:
+        """The dot product x[head] . x[tail] of every edge, [N, d] -> [E]."""
+        users, items = x.split([self.n_users, self.n_items])
+        return _products_at(self.crow[: self.n_users + 1], self.col[: len(self.by_item)] - self.n_users, users, items)
+
+
+def _csr(crow: Tensor, col: Tensor, values: Tensor, n_columns: int) -> Tensor:
+    return torch.sparse_csr_tensor(crow, col, values, (len(crow) - 1, n_columns), check_invariants=False)
+
+
+def _products_at(crow: Tensor, col: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The entries of x yᵀ at that pattern."""
+    pattern = _csr(crow, col, x.new_zeros(len(col)), len(y))
+    return torch.sparse.sampled_addmm(pattern, x, y.T, beta=0).values()
+
+
+@dataclass(eq=False)
+class Neighbourhood(Adjacency):
+    """The edges of some of a graph's nodes, between these and their neighbours, in an order of its own.
+
+    Attributes:
+        nodes: [m] the graph's nodes that are in it: other users, the nodes themselves, other items.
+        rows: where the nodes themselves are among them.
+        row_entries: where their rows are among the adjacency's entries.
+    """
+
+    nodes: Tensor
+    rows: slice
+    row_entries: slice
+
+    @property
+    def _rows_pattern(self) -> tuple[Tensor, Tensor]:
+        crow = self.crow[self.rows.start : self.rows.stop + 1]
+        return crow - crow[0], self.col[self.row_entries]
+
+    def multiply_rows(self, values: Tensor, x: Tensor) -> Tensor:
+        """The nodes' own n rows of the product of the matrix of those [2E] values with x, [m, d] -> [n, d]."""
+        return _csr(*self._rows_pattern, values[self.row_entries], len(x)) @ x
+
+    def row_products(self, x: Tensor, y: Tensor) -> Tensor:
+        """[n, d], [m, d] -> [2E], x[row] . y[column] at the entries of the nodes' own rows, zero at the others."""
+        values = x.new_zeros(len(self.col))
+        values[self.row_entries] = _products_at(*self._rows_pattern, x, y)
+        return values
+
+
+class InteractionGraph(nn.Module, Adjacency):
     """The bipartite graph of the training interactions, with E distinct edges between N nodes.
 
     Args:
@@ -25,17 +100,13 @@ class InteractionGraph(nn.Module):
 
     Buffers, none of them saved with the model:
         heads, tails: [E] int32, the two nodes of each edge, sorted by user and then item.
-        crow: [N + 1] int32 and col: [2E] int32, the CSR pattern of the adjacency. Its first E entries are the edges in
-            their order, its last E entries the same edges sorted by item.
-        by_item: [E] int64, the edge at each of those last E entries; by_user: its inverse.
+        crow, col, by_item: see ``Adjacency``.
+        by_user: [E] int64, by_item's inverse.
         norm: [E], the edge's entry of D^-1/2 A D^-1/2.
     """
 
     heads: Tensor
     tails: Tensor
-    crow: Tensor
-    col: Tensor
-    by_item: Tensor
     by_user: Tensor
     norm: Tensor
 
@@ -80,71 +151,88 @@ class InteractionGraph(nn.Module):
     def extra_repr(self) -> str:
         return f"users={self.n_users}, items={self.n_items}, edges={len(self.heads)}"
 
-    def entries(self, weight: Tensor) -> Tensor:
-        """[E] weights of edges -> [2E] values of the adjacency's entries."""
-        return torch.cat([weight, weight[self.by_item]])
-
     def transposed(self, values: Tensor) -> Tensor:
         """[2E] values of a matrix with the adjacency's pattern -> those of its transpose."""
         from_users, from_items = values.split(len(self.heads))
         return torch.cat([from_items[self.by_user], from_users[self.by_item]])
 
-    def multiply(self, values: Tensor, x: Tensor) -> Tensor:
-        """The product of the matrix of those [2E] values with x, [N, d] -> [N, d]; no gradient."""
-        size = (self.n_nodes, self.n_nodes)
-        matrix = torch.sparse_csr_tensor(self.crow, self.col, values, size, check_invariants=False)
-        return matrix @ x
+    def neighbourhood(self, nodes: Tensor) -> Neighbourhood:
+        """That of [n] sorted nodes, each once."""
+        # index_select and its like: several times as fast as indexing, which a small graph's step would feel
+        own = torch.zeros(self.n_nodes, dtype=torch.bool, device=nodes.device).index_fill(0, nodes, True)
+        own_head, own_tail = own.index_select(0, self.heads), own.index_select(0, self.tails)
+        # edges of other users first and, by item, of other items last: the nodes' own entries are in one piece
+        of_others, of_users = (own_tail & ~own_head).nonzero()[:, 0], own_head.nonzero()[:, 0]
+        edges = torch.cat([of_others, of_users])
+        own_head, own_tail = own_head.index_select(0, self.by_item), own_tail.index_select(0, self.by_item)
+        of_items, of_other_items = own_tail.nonzero()[:, 0], (own_head & ~own_tail).nonzero()[:, 0]
+        by_item = self.by_item.index_select(0, torch.cat([of_items, of_other_items]))
+        by_item = _places(edges, len(self.heads)).index_select(0, by_item)
 
-    def edge_products(self, x: Tensor, y: Tensor) -> Tensor:
-        """The dot product x[head] . y[tail] of every edge, [N, d], [N, d] -> [E]; no gradient."""
-        crow, col = self.crow[: self.n_users + 1], self.col[: len(self.heads)] - self.n_users
-        size = (self.n_users, self.n_items)
-        edges = torch.sparse_csr_tensor(crow, col, x.new_zeros(len(col)), size, check_invariants=False)
-        users, items = x[: self.n_users], y[self.n_users :]
-        return torch.sparse.sampled_addmm(edges, users, items.T, beta=0).values()
+        heads, tails = self.heads.index_select(0, edges), self.tails.index_select(0, edges)
+        degree = torch.bincount(torch.cat([heads, tails]), minlength=self.n_nodes)
+        others = ((degree > 0) & ~own).nonzero()[:, 0]
+        n_other_users, n_own_users = int((others < self.n_users).sum()), int((nodes < self.n_users).sum())
+        members = torch.cat([others[:n_other_users], nodes, others[n_other_users:]])
+        n_users = n_other_users + n_own_users
+
+        places = _places(members, self.n_nodes)
+        heads, tails = places.index_select(0, heads), places.index_select(0, tails)
+        col = torch.cat([tails, heads.index_select(0, by_item)])
+        return Neighbourhood(
+            crow=F.pad(degree.index_select(0, members).cumsum(0), (1, 0)).int(),
+            col=col,
+            by_item=by_item.long(),
+            n_users=n_users,
+            n_items=len(members) - n_users,
+            nodes=members,
+            rows=slice(n_other_users, n_other_users + len(nodes)),
+            row_entries=slice(len(of_others), len(edges) + len(of_items)),
+        )
 
 
-class _WeightedProduct(torch.autograd.Function):
-    """(W ∘ keep) x, where W holds a weight per edge in both directions and keep drops single entries."""
+def _places(chosen: Tensor, n: int) -> Tensor:
+    """[n] int32, the place among the chosen of each of n things; those that are not chosen have any."""
+    places = torch.empty(n, dtype=torch.int32, device=chosen.device)
+    return places.scatter_(0, chosen, torch.arange(len(chosen), dtype=torch.int32, device=chosen.device))
+
+
+class _Product(torch.autograd.Function):
+    """The product of the matrix of constant [2E] values with x."""
 
     @staticmethod
-    def forward(ctx, x, weight, graph, keep):
-        values = graph.entries(weight)
-        if keep is not None:
-            values = values * keep
-        ctx.graph, ctx.keep = graph, keep
-        ctx.save_for_backward(x, values)
+    def forward(ctx, x, values, transposed, graph):
+        ctx.graph = graph
+        ctx.save_for_backward(transposed)
         return graph.multiply(values, x)
 
     @staticmethod
     def backward(ctx, grad):
-        x, values = ctx.saved_tensors
-        graph, keep = ctx.graph, ctx.keep
-        grad = grad.contiguous()
-        grad_x = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            # without dropped entries the matrix is its own transpose
-            grad_x = graph.multiply(values if keep is None else graph.transposed(values), grad)
-        if ctx.needs_input_grad[1]:
-            if keep is not None:
-                raise NotImplementedError("weights with a gradient and dropped entries do not go together")
-            grad_weight = graph.edge_products(grad, x) + graph.edge_products(x, grad)
-        return grad_x, grad_weight, None, None
+        (transposed,) = ctx.saved_tensors
+        return ctx.graph.multiply(transposed, grad.contiguous()), None, None, None
 
 
-class _EdgeSimilarity(torch.autograd.Function):
-    """x[head] . x[tail] for every edge. Its adjoint is a product with the adjacency."""
+class _SimilarNeighbours(torch.autograd.Function):
+    """Σ (described[node] . described[t] + 1) / 2 x[t] over the neighbours t of each of a neighbourhood's nodes."""
 
     @staticmethod
-    def forward(ctx, x, graph):
-        ctx.graph = graph
-        ctx.save_for_backward(x)
-        return graph.edge_products(x, x)
+    def forward(ctx, described, x, neighbourhood):
+        values = neighbourhood.entries((neighbourhood.edge_products(described) + 1) / 2)
+        ctx.neighbourhood = neighbourhood
+        ctx.save_for_backward(described, x, values)
+        return neighbourhood.multiply_rows(values, x)
 
     @staticmethod
     def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        return ctx.graph.multiply(ctx.graph.entries(grad), x), None
+        described, x, values = ctx.saved_tensors
+        neighbourhood, grad = ctx.neighbourhood, grad.contiguous()
+        before, after = neighbourhood.rows.start, len(x) - neighbourhood.rows.stop
+        # the matrix is its own transpose
+        grad_x = neighbourhood.multiply(values, F.pad(grad, (0, 0, before, after)))
+        of_edges, of_reverse = neighbourhood.row_products(grad, x).chunk(2)
+        of_edges = of_edges.scatter_add(0, neighbourhood.by_item, of_reverse) / 2
+        grad_described = neighbourhood.multiply(neighbourhood.entries(of_edges), described)
+        return grad_described, grad_x, None
 
 
 def propagate(graph: InteractionGraph, embedding: Tensor, n_layers: int, dropout: float = 0.0) -> list[Tensor]:
@@ -159,20 +247,21 @@ def propagate(graph: InteractionGraph, embedding: Tensor, n_layers: int, dropout
     Returns:
         L + 1 tensors [N, d].
     """
-    keep = None
+    values = graph.entries(graph.norm)
+    transposed = values
     if dropout > 0:
-        n_entries = 2 * len(graph.norm)
-        keep = (torch.rand(n_entries, device=embedding.device) >= dropout).to(embedding.dtype)
+        values = values * (torch.rand(len(values), device=embedding.device) >= dropout)
+        transposed = graph.transposed(values)
     layers = [embedding]
     for _ in range(n_layers):
-        layers.append(_WeightedProduct.apply(layers[-1], graph.norm, graph, keep))
+        layers.append(_Product.apply(layers[-1], values, transposed, graph))
     return layers
 
 
 def interaction_intents(
-    graph: InteractionGraph, layers: list[Tensor], user_prototypes: Tensor, item_prototypes: Tensor
+    graph: InteractionGraph, layers: list[Tensor], user_prototypes: Tensor, item_prototypes: Tensor, nodes: Tensor
 ) -> Tensor:
-    """The intents that the graph reveals (IRLLRec, intent-aware aggregation).
+    """The intents that the graph reveals of some nodes (IRLLRec, intent-aware aggregation).
 
     A layer's nodes are described by their prototypes, R = softmax(E C) Cᵀ; an edge weighs (cos(R[h], R[t]) + 1) / 2,
     rows are divided by their sum, and the neighbours' E are averaged with these weights.
@@ -181,23 +270,25 @@ def interaction_intents(
         graph: the graph of N nodes.
         layers: tensors [N, d], E_0..E_{L-1}.
         user_prototypes: [d, K]; item_prototypes: [d, K].
+        nodes: [n] sorted, each once. Only they and their neighbours are computed with.
 
     Returns:
-        [N, d], the mean over the layers; a node without edges has a zero row.
+        [n, d], the mean over the layers; a node without edges has a zero row.
     """
+    neighbourhood = graph.neighbourhood(nodes)
     gathered = []
-    for embedding in layers:
-        user, item = embedding.split([graph.n_users, graph.n_items])
+    for layer in layers:
+        embedding = F.embedding(neighbourhood.nodes, layer)
+        user, item = embedding.split([neighbourhood.n_users, neighbourhood.n_items])
         described = torch.cat(
             [
                 (user @ user_prototypes).softmax(dim=1) @ user_prototypes.T,
                 (item @ item_prototypes).softmax(dim=1) @ item_prototypes.T,
             ]
         )
-        cosine = _EdgeSimilarity.apply(nn.functional.normalize(described), graph)
         # the column of ones gives the sum of each row with the same product
-        ones = embedding.new_ones(graph.n_nodes, 1)
-        product = _WeightedProduct.apply(torch.cat([embedding, ones], dim=1), (cosine + 1) / 2, graph, None)
+        ones = embedding.new_ones(len(embedding), 1)
+        product = _SimilarNeighbours.apply(F.normalize(described), torch.cat([embedding, ones], dim=1), neighbourhood)
         total, row_sum = product[:, :-1], product[:, -1:]
         gathered.append(total / row_sum.clamp_min(torch.finfo(total.dtype).tiny))
     return torch.stack(gathered).mean(dim=0)

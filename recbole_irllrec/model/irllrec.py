@@ -1,5 +1,8 @@
 """IRLLRec as a RecBole model: wires the graph, the towers and the losses."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from recbole.model.general_recommender.lightgcn import LightGCN
 from recbole.utils import InputType
@@ -114,9 +117,10 @@ class IRLLRec(LightGCN):
         total = torch.stack(layers).sum(dim=0)
         return total / len(layers) if self.settings.layer_aggregation == "mean" else total
 
-    def interaction_intents(self, layers: list[Tensor]) -> Tensor:
-        """[N, d], r: the intents that the graph reveals."""
-        return interaction_intents(self.graph, layers[:-1], self.user_prototypes, self.item_prototypes)
+    def interaction_intents(self, layers: list[Tensor], nodes: Tensor) -> NodeEmbeddings:
+        """r of [n] sorted nodes, each once: the intents that the graph reveals."""
+        prototypes = self.user_prototypes, self.item_prototypes
+        return NodeEmbeddings(nodes, interaction_intents(self.graph, layers[:-1], *prototypes, nodes))
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """The vectors that scores are products of, [n_users, d'] and [n_items, d'], with zeros in the padding rows."""
@@ -127,7 +131,9 @@ class IRLLRec(LightGCN):
     @property
     def _item_biases(self) -> Tensor:
         """[n_items, 1]; [n_items, 0] without."""
-        return self.item_bias if self.settings.item_bias else self.item_embedding.weight.new_empty(self.graph.n_items, 0)
+        if self.settings.item_bias:
+            return self.item_bias
+        return self.item_embedding.weight.new_empty(self.graph.n_items, 0)
 
     def _user_vectors(self, rows: Tensor) -> Tensor:
         """[n, d] rows of E -> [n, d'], whose inner products with those of items are scores."""
@@ -169,9 +175,12 @@ class IRLLRec(LightGCN):
         profile_sets = self._contrast_sets(self.profile_texts, batch) if s.profile_weight > 0 else []
         pairwise_sets = self._contrast_sets(self.intent_texts, batch) if s.pairwise_weight > 0 else []
         intent_nodes = [each.candidates for each in pairwise_sets]
+        revealed_nodes = [each.anchors for each in pairwise_sets]
         if s.translation_weight > 0 or s.matching_weight > 0:
             sample = sample_nodes(self.intent_texts.nodes, self._limit)
             intent_nodes.append(sample)
+            if s.matching_weight > 0 and s.fusion != "text":
+                revealed_nodes.append(sample)
         # The towers' matrix products may run in low precision; graph products and contrasts may not.
         if s.uses_profiles:
             profile, _ = self._embed(self.profile_texts, self.profile_tower, [each.candidates for each in profile_sets])
@@ -182,26 +191,27 @@ class IRLLRec(LightGCN):
         with torch.autocast(device_type=user.device.type, enabled=False):
             layers = self.graph_layers()
             final = self.final_embedding(layers)
+            final_of = partial(F.embedding, weight=final)
 
             terms = {"ranking": self._ranking_loss(final, user, positive, negative)}
             if regularization is not None:
                 terms["regularization"] = regularization
             if s.profile_weight > 0:
-                aligned = self._alignment(final, profile, s.profile_temperature, profile_sets, len(batch[0]))
+                aligned = self._alignment(final_of, profile, s.profile_temperature, profile_sets, len(batch[0]))
                 terms["profile"] = s.profile_weight * aligned
             if self._uses_interaction_intents:
-                revealed = self.interaction_intents(layers)
+                revealed = self.interaction_intents(layers, _union(revealed_nodes, like=user))
             if s.pairwise_weight > 0:
-                aligned = self._alignment(revealed, intent, s.pairwise_temperature, pairwise_sets, len(batch[0]))
+                aligned = self._alignment(revealed.of, intent, s.pairwise_temperature, pairwise_sets, len(batch[0]))
                 terms["pairwise"] = s.pairwise_weight * aligned
             translation = final.new_zeros(())
             if s.translation_weight > 0:
-                translated = self._translation(intent.of(sample), F.embedding(sample, final))
+                translated = self._translation(intent.of(sample), final_of(sample))
                 translation = terms["translation"] = s.translation_weight * translated
             if s.matching_weight > 0:
                 student = intent.of(sample)
                 if s.fusion != "text":
-                    shown = F.embedding(sample, revealed)
+                    shown = revealed.of(sample)
                 if s.fusion == "sum":
                     student, teacher = student + shown, teacher + shown.detach()
                 elif s.fusion == "gate":
@@ -217,7 +227,7 @@ class IRLLRec(LightGCN):
 
     def _embed(self, texts: NodeTexts, tower: TextTower, needed: list[Tensor]) -> tuple[NodeEmbeddings, Tensor]:
         """The tower's embeddings of the nodes whose text a step needs, and its first layer for them."""
-        nodes = torch.cat([texts.nodes[:0], *needed]).unique()
+        nodes = _union(needed, like=texts.nodes)
         hidden = tower.hidden(texts.of(nodes, self._dtype))
         return NodeEmbeddings(nodes, tower.output(hidden).to(self._dtype)), hidden
 
@@ -268,15 +278,20 @@ class IRLLRec(LightGCN):
         return losses.sampled_softmax(of_batch, scores, item_vectors(drawn), s.softmax_temperature)
 
     def _alignment(
-        self, base: Tensor, text: NodeEmbeddings, temperature: float, sets: list[ContrastSet], n_triples: int
+        self,
+        base_of: Callable[[Tensor], Tensor],
+        text: NodeEmbeddings,
+        temperature: float,
+        sets: list[ContrastSet],
+        n_triples: int,
     ) -> Tensor:
-        """align(base, text; τ) of a batch of that many triples; base: [N, d]."""
-        total = base.new_zeros(())
+        """align(base, text; τ) of a batch of that many triples; base_of gives the base of [n] nodes, [n, d]."""
+        total = text.embedding.new_zeros(())
         if not sets:
             return total
         # looked up once: the gradient of each look-up is as large as what is looked up in
         anchors, _, candidates, _ = zip(*sets, strict=True)
-        base_rows = F.embedding(torch.cat(anchors), base).split([len(nodes) for nodes in anchors])
+        base_rows = base_of(torch.cat(anchors)).split([len(nodes) for nodes in anchors])
         text_rows = text.of(torch.cat(candidates)).split([len(nodes) for nodes in candidates])
         for (_, counts, _, bias), x, texts in zip(sets, base_rows, text_rows, strict=True):
             total = total + losses.info_nce(x, texts, counts, temperature, bias)
@@ -322,3 +337,8 @@ class IRLLRec(LightGCN):
 
     def _forget_scores(self) -> None:
         self.restore_user_e, self.restore_item_e = None, None
+
+
+def _union(parts: list[Tensor], like: Tensor) -> Tensor:
+    """The nodes of all the parts, sorted, each once; of no part, none, as ``like`` has them."""
+    return torch.cat([like[:0], *parts]).unique()

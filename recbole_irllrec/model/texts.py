@@ -1,4 +1,4 @@
-"""The nodes' text embeddings as the model holds them, and the towers' embeddings of some nodes."""
+"""The nodes' text embeddings as the model holds them, and what is computed of some nodes alone."""
 
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ class NodeTexts(nn.Module):
 
 
 class NodeEmbeddings(NamedTuple):
-    """A tower's embeddings of some of the nodes."""
+    """Embeddings of some of the nodes."""
 
     nodes: Tensor  # [n] sorted, each once
     embedding: Tensor  # [n, d]
