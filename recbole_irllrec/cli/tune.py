@@ -39,7 +39,7 @@ def tune(
     ] = None,
     search: Annotated[
         Literal["random", "optuna"],
-        typer.Option(help="By chance, or by Optuna's TPE from what trials have found (needs recbole-irllrec\\[optuna])."),
+        typer.Option(help="By chance, or by Optuna's TPE from what trials found (needs recbole-irllrec\\[optuna])."),
     ] = "random",
     scheduler: Annotated[
         Literal["asha", "none"],

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 # Similarities that are held at once: a contrast of n rows with m candidates never holds n x m of them. On a CPU a block
 # stays in the cache; a GPU wants few large ones.
 _BLOCK = {"cpu": 1 << 22, "cuda": 1 << 26}
+# exp(-2 * _SAFE) is far from the smallest float32
+_SAFE = 30.0
 
 
 def _row_block(candidates: Tensor) -> int:
@@ -33,23 +35,30 @@ class _Contrast(torch.autograd.Function):
         wanted = any(ctx.needs_input_grad)
         total = a.new_zeros(())
         grad_a, grad_b, grad_positive = torch.empty_like(a), torch.zeros_like(b), torch.empty_like(positive)
+        # no similarity is larger; where it is small enough, exponentials need no search for the largest one of a row
+        bound = a.norm(dim=1).amax() * b.norm(dim=1).amax() + bias.abs().amax()
+        if bound <= _SAFE:
+            bias, shift = bias - bound, bound
         size = min(_row_block(b), len(a))
         block = a.new_empty(size, len(b))  # used again and again: fresh memory costs more than the products
         for start in range(0, len(a), size):
             rows = slice(start, start + size)
             exponential = torch.addmm(bias, a[rows], b.T, out=block[: len(a[rows])])
-            largest = exponential.amax(dim=1, keepdim=True)
-            sums = exponential.sub_(largest).exp_().sum(dim=1)
+            if bound > _SAFE:
+                shift = exponential.amax(dim=1)
+                exponential.sub_(shift[:, None])
+            sums = exponential.exp_().sum(dim=1)
             with torch.enable_grad():
                 s = positive[rows].detach().requires_grad_()
-                log_sum = (sums.log() + largest[:, 0]).requires_grad_()
+                log_sum = (sums.log() + shift).requires_grad_()
                 loss = (weight[rows] * row_loss(s, log_sum)).sum()
             total += loss.detach()
             if wanted:
                 grad_positive[rows], upstream = torch.autograd.grad(loss, (s, log_sum), materialize_grads=True)
-                share = exponential.mul_((upstream / sums)[:, None])
-                torch.mm(share, b, out=grad_a[rows])
-                grad_b.addmm_(share.T, a[rows])
+                # the softmax of a row is these shares of its exponentials: cheaper to scale a than them
+                share = (upstream / sums)[:, None]
+                torch.mm(exponential, b, out=grad_a[rows]).mul_(share)
+                grad_b.addmm_(exponential.T, a[rows] * share)
         ctx.save_for_backward(grad_a, grad_b, grad_positive)
         return total
 
