@@ -1,4 +1,4 @@
-"""What exact and sampled contrasts, and narrower texts, cost and bring: accuracy and time to it, over seeds.
+"""What sampled contrasts, narrower texts and the parts of the ranking loss cost and bring, over seeds.
 
     irllrec data split ml-100k --name ml-100k-split
     python benchmarks/accuracy.py --dataset ml-100k-split
@@ -11,12 +11,15 @@ Finished runs are kept in results/speed/accuracy-<dataset>.csv and not repeated.
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
+import torch
+
+from recbole_irllrec import runs
+from recbole_irllrec.runs import Settings, Splits
 
 RESULTS = Path(__file__).parent.parent / "results" / "speed"
 COMMON = {
@@ -27,8 +30,6 @@ COMMON = {
     "train_batch_size": 4096,
     "metrics": ["Recall", "NDCG"],
     "metric_decimal_place": 6,
-    "show_progress": False,
-    "state": "ERROR",
     "translation_weight": 0.0,  # its cost, exact, is N² at each step
     "matching_weight": 0.0,
     "pairwise_weight": 0.01,
@@ -53,6 +54,10 @@ OF_DATASET = {
 }
 # TRANSLATED: with weights at which translation alignment and matching matter
 TRANSLATED = {"translation_weight": 0.01, "matching_weight": 0.01}
+# the ranking loss's parts, at a temperature that suits them all
+WARM = {"softmax_temperature": 0.3}
+ALL = {"softmax_negatives": "all"}
+BIAS = {"item_bias": True}
 LARGE = {"train_batch_size": 16_384, "learning_rate": 0.006, "epochs": 30}
 VARIANTS = {
     "exact": {"contrast_nodes": "all", "text_dim": None},
@@ -66,41 +71,31 @@ VARIANTS = {
     "batches of 16384, 4096 nodes": {"contrast_nodes": 4096, **LARGE},
     "exact, translated": {"contrast_nodes": "all", "text_dim": None, **TRANSLATED},
     "default, translated": TRANSLATED,
+    "1,024 drawn items": WARM,
+    "1,024 drawn items, biases": WARM | BIAS,
+    "all items": WARM | ALL,
+    "all items, biases": WARM | ALL | BIAS,
 }
 
 
-def train(dataset: str, data_path: str, metric: str, settings: dict, seed: int) -> dict:
+def train(splits: Splits, settings: Settings, seed: int) -> dict[str, float]:
     """One run's best validation score, the test metrics of that epoch, and the processor seconds up to it."""
-    from recbole.config import Config
-    from recbole.data import create_dataset, data_preparation
-    from recbole.utils import get_model, get_trainer, init_seed
-
-    import recbole_irllrec  # noqa: F401
-
-    k = int(metric.split("@")[1])
-    scores: list[float] = []
-    seconds: list[float] = []
-    with TemporaryDirectory() as own:  # RecBole names a checkpoint by the second
-        of_run = {"data_path": data_path, "checkpoint_dir": own, "seed": seed, "valid_metric": metric, "topk": [k]}
-        config = Config("IRLLRec", dataset, config_dict={**COMMON, **OF_DATASET[dataset], **settings, **of_run})
-        init_seed(seed, config["reproducibility"])
-        train_data, valid_data, test_data = data_preparation(config, create_dataset(config))
-        trainer = get_trainer(config["MODEL_TYPE"], "IRLLRec")(config, get_model("IRLLRec")(config, train_data.dataset))
+    ended: list[float] = []  # processor time at the end of each evaluation
+    with TemporaryDirectory() as own:
         begun = time.process_time()
 
-        def note(epoch: int, score: float) -> None:
-            scores.append(score)
-            seconds.append(time.process_time() - begun)
+        def note(_evaluation: runs.Evaluation) -> None:
+            ended.append(time.process_time() - begun)
 
-        trainer.fit(train_data, valid_data, verbose=False, callback_fn=note)
-        tested = trainer.evaluate(test_data)
-    best = max(range(len(scores)), key=scores.__getitem__)
+        run = runs.train("IRLLRec", splits, {**settings, "seed": seed}, own, on_evaluation=note)
+        tested = run.test().metrics
+    best = run.best
     return {
-        "valid": scores[best],
+        "valid": best.metrics[run.config["valid_metric"].lower()],
         **{f"test {name}": value for name, value in tested.items()},
-        "best epoch": (best + 1) * config["eval_step"],
-        "CPU seconds to it": round(seconds[best], 1),
-        "CPU seconds an epoch": round(seconds[-1] / (len(seconds) * config["eval_step"]), 2),
+        "best epoch": best.epoch + 1,
+        "CPU seconds to it": round(ended[run.history.index(best)], 1),
+        "CPU seconds an epoch": round(ended[-1] / (run.history[-1].epoch + 1), 2),
     }
 
 
@@ -113,22 +108,22 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
     parser.add_argument("--name", help="of the results (default: the data set's)")
     arguments = parser.parse_args()
-    sys.argv = sys.argv[:1]  # RecBole reads it
-    import torch
-
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+    of_dataset = {"valid_metric": arguments.metric, "topk": [int(arguments.metric.split("@")[1])]}
+    settings = {**COMMON, **OF_DATASET[arguments.dataset], **of_dataset}
+    splits = runs.load_splits(arguments.dataset, Path(arguments.data_path), settings=settings)
     file = RESULTS / f"accuracy-{arguments.name or arguments.dataset}.csv"
-    runs = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["variant", "seed"])
+    found = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["variant", "seed"])
     for seed in range(1, arguments.seeds + 1):
         for variant in arguments.variants:
-            if ((runs["variant"] == variant) & (runs["seed"] == seed)).any():
+            if ((found["variant"] == variant) & (found["seed"] == seed)).any():
                 continue
-            found = train(arguments.dataset, arguments.data_path, arguments.metric, VARIANTS[variant], seed)
-            runs = pd.concat([runs, pd.DataFrame([{"variant": variant, "seed": seed, **found}])], ignore_index=True)
+            run = {"variant": variant, "seed": seed, **train(splits, VARIANTS[variant], seed)}
+            found = pd.concat([found, pd.DataFrame([run])], ignore_index=True)
             file.parent.mkdir(parents=True, exist_ok=True)
-            runs.to_csv(file, index=False)
-            print(variant, seed, found, flush=True)
-    table = runs.groupby("variant", sort=False).agg(["mean", "std"]).drop(columns="seed", level=0)
+            found.to_csv(file, index=False)
+            print(run, flush=True)
+    table = found.groupby("variant", sort=False).agg(["mean", "std"]).drop(columns="seed", level=0)
     print(table.to_markdown(floatfmt=".4f"))
 
 
