@@ -75,6 +75,7 @@ VARIANTS = {
     "1,024 drawn items, biases": WARM | BIAS,
     "all items": WARM | ALL,
     "all items, biases": WARM | ALL | BIAS,
+    "all items, biases, no text": WARM | ALL | BIAS | {"profile_weight": 0.0, "pairwise_weight": 0.0},
 }
 
 

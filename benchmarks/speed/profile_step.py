@@ -95,12 +95,13 @@ def product_shape(event) -> tuple[int, int, int] | None:
     """n, k, m of a dense matrix product [n, k] @ [k, m]; None for everything else."""
     if event.name not in ("aten::mm", "aten::addmm", "aten::addmm_"):
         return None
-    if any(child.name in ("aten::mm", "aten::addmm") for child in event.cpu_children):
+    below = {child.name for child in event.cpu_children}
+    if below & {"aten::mm", "aten::addmm"}:
         return None  # it only hands over
-    above = event.cpu_parent
-    if above is not None and above.name == "aten::mm":
+    if "aten::_nnz" in below:
         return None  # a sparse matrix's
-    first, second = [shape for shape in event.input_shapes if len(shape) == 2][-2:]
+    # what comes before is added to the product, what comes after is where it is written
+    first, second = event.input_shapes[:2] if event.name == "aten::mm" else event.input_shapes[1:3]
     return first[0], first[1], second[1]
 
 
