@@ -36,6 +36,7 @@ def build(case, make_config, dtype) -> IRLLRec:
         n_intents=int(case["n_intents"]),
         layer_aggregation="sum",
         ranking_loss="bpr",
+        item_bias=False,
         fusion="text",
         reg_weight=float(case["weight.reg_weight"]),
         profile_weight=float(case["weight.kd_weight"]),
