@@ -6,7 +6,7 @@ A node for every 50 interactions (60 % users), texts 128 wide, the defaults, whi
 process of its own: seconds to build the graph (on one thread), seconds a step and an epoch in batches of 4,096, 16,384
 and 65,536 triples, and the most memory. An epoch is the steps times the median step, but for the smallest size, whose
 epoch is run as well. RecBole's own way from the atomic file to the loaders is measured apart, of 1e5 and 1e6
-interactions; `--load-largest` adds 1e7, which takes 3 minutes and 10 GB. Nine minutes on two cores without it.
+interactions; `--load-largest` adds 1e7, which takes 3 minutes and 10 GB. Three minutes on two cores without it.
 
 Draws the figures in results/speed/growth.svg, too, with the exponents fitted to them.
 """

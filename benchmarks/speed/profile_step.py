@@ -136,8 +136,7 @@ def neighbourhood_of(model: IRLLRec, batch: dict[str, torch.Tensor]) -> Neighbou
     """That of a step whose interaction intents are those of the contrasted triples' nodes."""
     first_item = model.graph.n_users - 1
     triples = batch["user_id"] - 1, batch["item_id"] + first_item, batch["neg_item_id"] + first_item
-    limit = None if model.settings.contrast_nodes == "all" else model.settings.contrast_nodes
-    return model.graph.neighbourhood(torch.cat(sample_triples(triples, limit)).unique())
+    return model.graph.neighbourhood(torch.cat(sample_triples(triples, model._limit)).unique())
 
 
 def least_bytes(model: IRLLRec, batch: dict[str, torch.Tensor]) -> dict[str, int]:
