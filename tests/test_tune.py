@@ -79,7 +79,7 @@ def test_the_best_on_validation_is_tested_and_can_be_run_again(ray_here, tmp_pat
     first = found["seeds"].iloc[0]
     for name, value in again["test_result"].items():
         assert first[f"test {name}"] == value and first[f"valid {name}"] == again["best_valid_result"][name]
-    assert "best.yaml" in shlex.split(found["command"])[-1]
+    assert shlex.split(found["command"])[-1] == f"--config_files={folder.given / 'best.yaml'}"
     assert list(found["seeds"]["seed"]) == [2020, 2021]
     # only the best trial's checkpoint is left, and nothing of Ray's
     assert [path.stem for path in (folder.path / "checkpoints").iterdir()] == [f"{best.number:04}"]

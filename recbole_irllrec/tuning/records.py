@@ -49,6 +49,7 @@ class Folder:
     """A sweep's folder."""
 
     def __init__(self, path: Path):
+        self.given = path  # for commands, which move with the folder that they are given in
         self.path = path.resolve()
 
     @contextlib.contextmanager

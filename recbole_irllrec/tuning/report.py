@@ -34,7 +34,7 @@ def write(checked: "Checked", folder: Folder, trials: list[Trial], best: Trial, 
         ``seeds``: a row a seed; ``command``: what reproduces the best run; ``trials``: a row a trial.
     """
     task, splits = checked.task, checked.splits
-    file = str(folder.path / "best.yaml")
+    file = str(folder.given / "best.yaml")
     command = shlex.join(
         ["run_recbole", f"--model={task.model}", f"--dataset={splits.dataset}", f"--config_files={file}"]
     )
