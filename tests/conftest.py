@@ -66,9 +66,9 @@ def small(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture
 def irllrec_config():
-    """Makes a RecBole Config of IRLLRec on ml-100k with the given settings."""
+    """Makes a RecBole Config of IRLLRec with the given settings above the defaults: no settings are tuned for this name."""
 
     def make(**settings) -> Config:
-        return Config(model="IRLLRec", dataset="ml-100k", config_dict={"show_progress": False, **settings})
+        return Config(model="IRLLRec", dataset="untuned", config_dict={"show_progress": False, **settings})
 
     return make
