@@ -22,10 +22,19 @@ from recbole_irllrec import runs
 from recbole_irllrec.runs import Settings, Splits
 
 RESULTS = Path(__file__).parent.parent / "results" / "speed"
-COMMON = {
+COMMON = {  # also what a data set's tuned settings would change
     "benchmark_filename": ["train", "valid", "test"],
-    "ranking_loss": "softmax",
+    "embedding_size": 64,
     "n_layers": 2,
+    "layer_aggregation": "mean",
+    "edge_dropout": 0.0,
+    "ranking_loss": "softmax",
+    "softmax_negatives": 1024,
+    "item_bias": False,
+    "reg_weight": 1e-7,
+    "n_intents": 128,
+    "profile_temperature": 0.2,
+    "pairwise_temperature": 0.2,
     "learning_rate": 0.003,
     "train_batch_size": 4096,
     "metrics": ["Recall", "NDCG"],
