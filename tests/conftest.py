@@ -66,7 +66,7 @@ def small(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture
 def irllrec_config():
-    """Makes a RecBole Config of IRLLRec with the given settings above the defaults: no settings are tuned for this name."""
+    """Makes a RecBole Config of IRLLRec with the given settings above the defaults, and none that were tuned."""
 
     def make(**settings) -> Config:
         return Config(model="IRLLRec", dataset="untuned", config_dict={"show_progress": False, **settings})
