@@ -17,24 +17,18 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 import torch
+import yaml
 
 from recbole_irllrec import runs
 from recbole_irllrec.runs import Settings, Splits
+from recbole_irllrec.settings import defaults
 
 RESULTS = Path(__file__).parent.parent / "results" / "speed"
-COMMON = {  # also what a data set's tuned settings would change
+COMMON = {
+    **defaults("IRLLRec", "", {}, yaml.SafeLoader),  # not what was tuned for a data set
     "benchmark_filename": ["train", "valid", "test"],
-    "embedding_size": 64,
     "n_layers": 2,
-    "layer_aggregation": "mean",
-    "edge_dropout": 0.0,
     "ranking_loss": "softmax",
-    "softmax_negatives": 1024,
-    "item_bias": False,
-    "reg_weight": 1e-7,
-    "n_intents": 128,
-    "profile_temperature": 0.2,
-    "pairwise_temperature": 0.2,
     "learning_rate": 0.003,
     "train_batch_size": 4096,
     "metrics": ["Recall", "NDCG"],

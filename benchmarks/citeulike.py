@@ -20,23 +20,19 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 import torch
+import yaml
+
+from recbole_irllrec.settings import defaults
 
 RESULTS = Path(__file__).parent.parent / "results" / "citeulike-a"
 SEEDS = (1,)
 METRICS = ("recall@20", "ndcg@20")
 COMMON = {
+    **defaults("IRLLRec", "", {}, yaml.SafeLoader),  # not what was tuned for a data set
     "benchmark_filename": ["train", "valid", "test"],
     "embedding_size": 64,
     "n_layers": 2,
-    "layer_aggregation": "mean",
-    "edge_dropout": 0.0,
     "ranking_loss": "softmax",
-    "softmax_negatives": 1024,
-    "item_bias": False,
-    "reg_weight": 1e-7,
-    "n_intents": 128,
-    "profile_temperature": 0.2,
-    "pairwise_temperature": 0.2,
     "softmax_temperature": 0.15,
     "learning_rate": 0.003,
     "train_batch_size": 4096,
