@@ -27,8 +27,8 @@ RESULTS = Path(__file__).parent.parent / "results" / "speed"
 COMMON = {
     **defaults("IRLLRec", "", {}, yaml.SafeLoader),  # not what was tuned for a data set
     "benchmark_filename": ["train", "valid", "test"],
-    "n_layers": 2,
     "ranking_loss": "softmax",
+    "n_layers": 2,
     "learning_rate": 0.003,
     "train_batch_size": 4096,
     "metrics": ["Recall", "NDCG"],
