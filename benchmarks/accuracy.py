@@ -2,11 +2,11 @@
 
     irllrec data split ml-100k --name ml-100k-split
     python benchmarks/accuracy.py --dataset ml-100k-split
-    python benchmarks/accuracy.py --dataset citeulike-a --data-path sentences --metric NDCG@20
+    python benchmarks/accuracy.py --dataset citeulike-a --data-path dataset --metric NDCG@20
 
-(For sentences/ see citeulike.py.) Each variant of the settings is trained with the same seeds; the validation picks the
-epoch and the test set is looked at once. Time is processor time, which other work on the machine changes little.
-Finished runs are kept in results/speed/accuracy-<dataset>.csv and not repeated.
+(results/sweeps/README.md tells how citeulike-a gets its texts.) Each variant of the settings is trained with the same
+seeds; the validation picks the epoch and the test set is looked at once. Time is processor time, which other work on
+the machine changes little. Finished runs are kept in results/speed/accuracy-<dataset>.csv and not repeated.
 """
 
 import argparse
