@@ -31,7 +31,7 @@ def tune(tmp_path, *more) -> subprocess.Popen:
         (tmp_path / "data/tiny/tiny.yaml").write_text(yaml.safe_dump(SETTINGS))
         Path("space.yaml").write_text(SPACE)
     usual = ["tune", "--dataset", "tiny", "--data-path", str(tmp_path / "data"), "--space", "space.yaml"]
-    usual += ["--output", "sweep", "--scheduler", "none", *map(str, more)]
+    usual += ["--out", "sweep", "--scheduler", "none", *map(str, more)]
     # not by `command.start`: Ray does not start from a fork server's child
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     with open("said", "a") as said:

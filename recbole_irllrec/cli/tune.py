@@ -57,7 +57,7 @@ def tune(
         int, typer.Option(min=1, help="Run the best settings with so many seeds of the model, and test each.")
     ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search; the model's is the setting seed.")] = 0,
-    output: Annotated[
+    out: Annotated[
         Path | None, typer.Option(help="Folder of the sweep; default tuning/DATASET-MODEL.", show_default=False)
     ] = None,
     resume: Annotated[
@@ -109,7 +109,7 @@ def tune(
             time_budget,
         )
         checked = check(plan, splits)
-        folder = Folder(output or Path("tuning") / f"{dataset}-{model}")
+        folder = Folder(out or Path("tuning") / f"{dataset}-{model}")
         with connected(address, cpus=cpus_per_trial, gpus=gpus_per_trial):
             _show(run(checked, folder, resume), folder.path, metric)
 

@@ -59,7 +59,7 @@ class Folder:
         Raises:
             IRLLRecError: somebody does.
         """
-        refusal = f"Another process runs the sweep in {self.path}: wait for it, or give another folder (--output)."
+        refusal = f"Another process runs the sweep in {self.path}: wait for it, or give another folder (--out)."
         with locked(self.path / ".lock", refusal):
             yield
 
@@ -73,14 +73,14 @@ class Folder:
         if file.is_file():
             if not resume:
                 raise IRLLRecError(
-                    f"{self.path} holds a sweep: go on with it (--resume), or give another folder (--output)."
+                    f"{self.path} holds a sweep: go on with it (--resume), or give another folder (--out)."
                 )
             before = _read(file)
             changed = [name for name in about if before.get(name) != about[name]]
             if changed:
                 raise IRLLRecError(
                     f"{self.path} holds another sweep, with other {' and '.join(changed)}: give what it was begun "
-                    f"with, or another folder (--output)."
+                    f"with, or another folder (--out)."
                 )
         self.write("sweep.json", about)
 
