@@ -48,7 +48,7 @@ def test_paired_tests_are_scipys_on_means_over_the_seeds():
     for row in found.itertuples():
         ours, theirs = wide[row.metric]["IRLLRec"], wide[row.metric][row.model]
         assert row.t == pytest.approx(stats.ttest_rel(ours, theirs).pvalue)
-        assert row.wilcoxon == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
+        assert row.wilcoxon == pytest.approx(stats.wilcoxon((ours - theirs).round(9)).pvalue)
         assert row.difference == pytest.approx(ours.mean() - theirs.mean()) and row.users == N
         assert (row.better, row.worse) == ((ours > theirs).sum(), (ours < theirs).sum())
     for metric in ("recall@10", "ndcg@10"):
@@ -64,6 +64,16 @@ def test_a_model_that_equals_the_reference_is_not_different():
     found = paired_tests(pd.concat([users, users.assign(model="twin")]), "IRLLRec", ["recall@10"])
     assert found.loc[0, ["t", "wilcoxon", "t_holm", "wilcoxon_holm"]].tolist() == [1.0] * 4
     assert found.loc[0, ["difference", "better", "worse"]].tolist() == [0, 0, 0]
+
+
+def test_equal_values_over_other_numbers_of_seeds_are_no_difference():
+    values = np.random.default_rng(0).random(N)
+    seeds = [("IRLLRec", seed) for seed in range(5)] + [("twin", seed) for seed in range(3)]
+    users = pd.concat(pd.DataFrame({"model": m, "seed": s, "user": range(N), "mrr@10": values}) for m, s in seeds)
+    means = users.groupby(["model", "user"])["mrr@10"].mean()
+    assert (means["IRLLRec"] != means["twin"]).any()  # in the last digit
+    found = paired_tests(users, "IRLLRec", ["mrr@10"])
+    assert found.loc[0, ["better", "worse", "wilcoxon"]].tolist() == [0, 0, 1]
 
 
 def test_a_reference_alone_has_nothing_to_be_compared_with():

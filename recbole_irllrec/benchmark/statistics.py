@@ -29,8 +29,9 @@ def ranks(means: pd.Series, smaller_is_better: bool = False) -> pd.Series:
 def paired_tests(users: pd.DataFrame, reference: str, metrics: Sequence[str]) -> pd.DataFrame:
     """Whether a model's metrics differ from every other model's, user by user.
 
-    A user's value is its mean over the model's seeds. The tests are Student's t and Wilcoxon's signed ranks, both
-    paired by user and two-sided; Wilcoxon's leaves out users without a difference. Per metric and test, Holm's
+    A user's value is its mean over the model's seeds. Differences are rounded to nine decimals, since means of equal
+    values over other numbers of seeds differ in the last digit. The tests are Student's t and Wilcoxon's signed ranks,
+    both paired by user and two-sided; Wilcoxon's leaves out users without a difference. Per metric and test, Holm's
     correction is made over the models.
 
     Args:
@@ -49,7 +50,7 @@ def paired_tests(users: pd.DataFrame, reference: str, metrics: Sequence[str]) ->
     rows = []
     for metric in metrics:
         for model in others:
-            differences = (ours[metric] - values.loc[model][metric]).dropna().to_numpy()
+            differences = (ours[metric] - values.loc[model][metric]).dropna().round(9).to_numpy()
             rows.append({"metric": metric, "model": model, **_tests(differences)})
     columns = ["metric", "model", "users", "difference", "better", "worse", "t", "wilcoxon", "t_holm", "wilcoxon_holm"]
     found = pd.DataFrame(rows, columns=columns)
