@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.evaluator.base_metric import TopkMetric
+from recbole.evaluator.register import metrics_dict
 
 from .errors import IRLLRecError
 
@@ -49,11 +50,13 @@ def check(config) -> None:
     Raises:
         IRLLRecError: a value that makes no sense, or one with an evaluation that does not rank all items of users.
     """
-    name, _, k = str(config["valid_metric"]).lower().partition("@")
-    if name not in [metric.lower() for metric in config["metrics"]] or (k and k not in map(str, config["topk"] or ())):
+    computed = [metric.lower() for metric in config["metrics"]]
+    ranked = {name for name in computed if name in metrics_dict and issubclass(metrics_dict[name], TopkMetric)}
+    keys = {*computed} - ranked | {f"{name}@{k}" for name in ranked for k in config["topk"] or ()}
+    if str(config["valid_metric"]).lower() not in keys:
         raise IRLLRecError(
             f"The setting valid_metric is {config['valid_metric']}, which metrics {config['metrics']} and topk "
-            f"{config['topk']} do not give: name one of them, or add it to them."
+            f"{config['topk']} do not give: name one of them, with its cutoff as in NDCG@10, or add it to them."
         )
     masked, n = (config[name] for name in SETTINGS)
     if masked not in (None, True, False):

@@ -129,6 +129,8 @@ def test_a_saved_dataloader_of_another_protocol_is_not_taken(tmp_path, caplog):
         ({"mask_valid_in_test": "train"}, "mask_valid_in_test is 'train'"),
         ({"valid_metric": "NDCG@20"}, r"valid_metric is NDCG@20, which metrics .* and topk \[10\] do not give"),
         ({"metrics": ["NDCG"]}, "valid_metric is MRR@10"),
+        ({"valid_metric": "NDCG"}, "valid_metric is NDCG, .* with its cutoff"),
+        ({"metrics": ["MRR", "GAUC"], "valid_metric": "GAUC@10"}, "valid_metric is GAUC@10"),
         ({"valid_users": 5, "eval_args": {"mode": {"valid": "uni100", "test": "full"}}}, "the mode of valid"),
         ({"mask_valid_in_test": False, "eval_args": {"mode": "uni100"}}, "the mode of test"),
     ],
