@@ -101,8 +101,7 @@ def load_splits(
     choice of GPUs included.
     """
     refuse_other_kinds(model)
-    with _kept_environment():
-        config = load_config(dataset, data_path, config_files, settings, model)
+    config = load_config(dataset, data_path, config_files, settings, model)
     return Splits(dataset, dict(config.external_config_dict), *split_datasets(config))
 
 
@@ -120,8 +119,7 @@ def config_of(model: str, splits: Splits, settings: Settings) -> Config:
         above["gpu_id"] = os.environ["CUDA_VISIBLE_DEVICES"]
     # RecBole evaluates strings; in quotes they stay what they are
     quoted = {name: repr(value) if isinstance(value, str) else value for name, value in above.items()}
-    with _kept_environment():
-        config = load_config(splits.dataset, None, "", quoted, model)
+    config = load_config(splits.dataset, None, "", quoted, model)
     config["data_path"] = splits.train.config["data_path"]  # RecBole takes its own ml-100k whatever is said
     return config
 
@@ -162,7 +160,7 @@ class Tested(NamedTuple):
 
     metrics: dict[str, float]
     per_user: pd.DataFrame  # see `evaluation.per_user`
-    seconds: float  # for ranking and measuring once
+    seconds: float  # for ranking and measuring once, without reading the checkpoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,6 +226,8 @@ def train(
     config = config_of(
         model, splits, {**settings, "checkpoint_dir": str(own), "resume": str(checkpoint) if resumed else False}
     )
+    if get_model(model).type == ModelType.TRADITIONAL:
+        config["eval_step"] = min(config["eval_step"], 1)  # they have one epoch, which RecBole would not validate else
     if config["eval_step"] < 1:
         raise IRLLRecError(f"The setting eval_step is {config['eval_step']}, so nothing is validated: give at least 1.")
     with _inside(own):
@@ -263,10 +263,10 @@ def _test(config: Config, splits: Splits, checkpoint: Path) -> Tested:
         trainer, (train_data, test_data) = _build(config, splits, ("train", "test"))
         trainer.eval_collector.data_collect(train_data)
         trainer.saved_model_file = str(checkpoint)
+        metrics = trainer.evaluate(test_data)  # reads the checkpoint
         begun = time.perf_counter()
-        metrics = trainer.evaluate(test_data)
-        seconds = time.perf_counter() - begun
         found = per_user(trainer, test_data)
+        seconds = time.perf_counter() - begun
         trainer.tensorboard.close()
     return Tested({name: float(value) for name, value in metrics.items()}, found, seconds)
 
@@ -361,16 +361,3 @@ def _inside(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
-
-
-@contextlib.contextmanager
-def _kept_environment() -> Iterator[None]:
-    """RecBole's ``Config`` sets ``CUDA_VISIBLE_DEVICES``, by which Ray counts the machine's GPUs."""
-    before = os.environ.get("CUDA_VISIBLE_DEVICES")
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
-        else:
-            os.environ["CUDA_VISIBLE_DEVICES"] = before

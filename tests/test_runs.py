@@ -12,6 +12,7 @@ from tiny_data import N_USERS, SETTINGS, write_tiny
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.data.dataset import IRLLRecDataset
+from recbole_irllrec.data.loading import load_config
 from recbole_irllrec.runs import best_of, config_of, load_splits, test, train
 
 test.__test__ = False  # pytest takes it for one of its own
@@ -96,6 +97,8 @@ def test_other_peoples_arguments_and_gpus_stay_out(splits, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     config_of("BPR", splits, {"gpu_id": "1"})
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    load_config("ml-100k")
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
 def test_strings_of_settings_are_not_evaluated(splits):
@@ -121,6 +124,10 @@ def test_without_the_test_set_nothing_can_be_tested(splits):
     run = train("Pop", splits.without_test(), {}, "run")
     with pytest.raises(IRLLRecError, match="without a test set"):
         run.test()
+
+
+def test_a_model_of_one_epoch_is_validated_whatever_eval_step_is(splits):
+    assert [evaluation.epoch for evaluation in train("Pop", splits, {"eval_step": 5}, "run").history] == [0]
 
 
 def test_what_is_no_run(splits):

@@ -1,6 +1,7 @@
 """RecBole's settings and data sets for commands that are not RecBole's own."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ def load_config(
     settings: dict[str, Any] | None = None,
     model: str = "IRLLRec",
 ) -> Config:
-    """The settings of a model on a data set, without this process's command line.
+    """The settings of a model on a data set, without this process's command line; its choice of GPUs stays as it is.
 
     Args:
         dataset: the data set's name.
@@ -43,7 +44,7 @@ def load_config(
         above = {"data_path": str(data_path or _DATA_PATH)}  # whatever the file says of where it lies
     else:
         above = {} if data_path is None else {"data_path": str(data_path)}
-    with _no_arguments():
+    with _no_arguments(), _kept_environment():
         # RecBole evaluates strings of a dictionary as Python: what stands in a file must come to it as a file.
         config = Config(model, dataset, files, {**above, **(settings or {})})
     if data_path is not None:
@@ -114,3 +115,16 @@ def _no_arguments() -> Iterator[None]:
         yield
     finally:
         sys.argv = arguments
+
+
+@contextlib.contextmanager
+def _kept_environment() -> Iterator[None]:
+    """RecBole's ``Config`` sets ``CUDA_VISIBLE_DEVICES``, by which Ray counts the machine's GPUs."""
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
