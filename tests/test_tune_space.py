@@ -85,6 +85,20 @@ def test_optuna_draws_from_the_same_space_and_learns():
     assert np.mean(np.abs(np.array(near) - 0.3)) < 0.3
 
 
+@pytest.mark.parametrize("search", [Random, Optuna])
+def test_a_sweep_that_goes_on_repeats_no_trial(search):
+    space = space_of("x: {uniform: [0, 1]}")
+    whole = search(space, 0)
+    before = [whole.ask(number) for number in (1, 2, 3)]
+    resumed = search(space, 0, len(before))
+    for trial in before:
+        resumed.tell(trial, 0.0)
+    after = [resumed.ask(number) for number in (4, 5, 6)]
+    assert len({trial.settings["x"] for trial in (*before, *after)}) == 6
+    if search is Random:
+        assert after == [whole.ask(number) for number in (4, 5, 6)]
+
+
 def test_optuna_refuses_a_grid():
     with pytest.raises(IRLLRecError, match="has a grid"):
         Optuna(space_of(SPACE), 0)

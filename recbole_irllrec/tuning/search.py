@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from ray.tune.search import Searcher
 
 from ..errors import IRLLRecError
@@ -25,7 +26,7 @@ class Proposer(Protocol):
 class Random:
     """Trials by chance; each depends on the seed and its number alone."""
 
-    def __init__(self, space: Space, seed: int):
+    def __init__(self, space: Space, seed: int, n_known: int = 0):
         self._space, self._seed = space, seed
 
     def ask(self, number: int) -> Trial:
@@ -39,11 +40,16 @@ class Random:
 class Optuna:
     """Optuna's tree-structured Parzen estimator.
 
+    Args:
+        space: what is drawn.
+        seed: of the sweep.
+        n_known: trials of earlier processes. They are told, not drawn: a sampler with their seed would repeat them.
+
     Raises:
         IRLLRecError: Optuna is not installed, or the space has a grid.
     """
 
-    def __init__(self, space: Space, seed: int):
+    def __init__(self, space: Space, seed: int, n_known: int = 0):
         try:
             import optuna
         except ImportError:
@@ -55,7 +61,8 @@ class Optuna:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = space
         self._failed = optuna.trial.TrialState.FAIL
-        self._study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+        own_seed = int(np.random.SeedSequence([seed, n_known]).generate_state(1)[0]) if n_known else seed
+        self._study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=own_seed))
         self._asked: dict[int, Any] = {}
 
     def ask(self, number: int) -> Trial:
@@ -90,7 +97,7 @@ class _OptunaDrawer:
         return self._trial.suggest_int(name, low, high)
 
 
-PROPOSERS: dict[str, Callable[[Space, int], Proposer]] = {"random": Random, "optuna": Optuna}
+PROPOSERS: dict[str, Callable[[Space, int, int], Proposer]] = {"random": Random, "optuna": Optuna}
 
 
 class Queue(Searcher):

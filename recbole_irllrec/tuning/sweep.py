@@ -109,7 +109,7 @@ def check(plan: Plan, splits: Splits) -> Checked:
     config = config_of(plan.model, splits, fixed)
     if config["eval_step"] < 1:
         raise IRLLRecError(f"The setting eval_step is {config['eval_step']}, so nothing is validated: give at least 1.")
-    PROPOSERS[plan.search](plan.space, plan.seed)
+    PROPOSERS[plan.search](plan.space, plan.seed, 0)
     task = Task(plan.model, fixed, plan.metric.lower(), config["valid_metric_bigger"], max(1, int(plan.cpus)))
     splits = splits.with_texts(plan.model, text_variants(plan.space))
     return Checked(plan, splits, task, config["epochs"])
@@ -196,7 +196,7 @@ def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial], say:
     numbers = [number for number in range(1, n_trials + 1) if number not in trials]
     if not unfinished and not numbers:
         return
-    proposer = PROPOSERS[plan.search](plan.space, plan.seed)
+    proposer = PROPOSERS[plan.search](plan.space, plan.seed, len(trials))
     scheduler = _scheduler(checked)
     for trial in trials.values():
         if trial.status != RUNNING:
