@@ -2,11 +2,13 @@
 
 import contextlib
 import csv
+import json
 import os
 import shlex
 import signal
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -18,7 +20,7 @@ from tiny_data import SETTINGS, write_tiny
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.cluster import connected
-from recbole_irllrec.runs import load_splits
+from recbole_irllrec.runs import Evaluation, load_splits
 from recbole_irllrec.runs import train as train_run
 from recbole_irllrec.tuning import sweep as sweeps
 from recbole_irllrec.tuning.records import FAILED, FINISHED, STOPPED, Folder, Trial
@@ -127,6 +129,34 @@ def test_asha_stops_trials_that_fall_behind(ray_here, tmp_path):
     assert len(trials) == 6  # a grid's combinations, whatever was asked for
     assert [trials[n].status for n in (4, 5, 6)] == [STOPPED] * 3
     assert [len(trials[n].history) for n in (1, 4, 5, 6)] == [12, 2, 2, 2]
+
+
+def curve(n_epochs: int) -> list[Evaluation]:
+    """Evaluations of a model that learns."""
+    return [Evaluation(epoch, {"ndcg@10": epoch / 100}, {}, 1.0, True) for epoch in range(n_epochs)]
+
+
+def test_asha_compares_trials_that_go_on_at_the_same_epoch(tmp_path):
+    checked = sweeps.check(plan_of(f"{BPR}epochs: 60\n", scheduler="asha", grace_epochs=8), tiny(tmp_path))
+    kept = Path("checkpoint")
+    kept.mkdir()
+    (kept / "history.json").write_text(json.dumps([e._asdict() for e in curve(30)]))
+    # what came after the checkpoint is done again
+    resumed = Trial(1, {}, history=curve(40), checkpoint=str(kept.resolve()))
+    lost = Trial(2, {}, history=curve(40), checkpoint="not there any more")
+    ended = Trial(4, {}, status=FINISHED, history=curve(40))
+    scheduler = sweeps._scheduler(checked, [resumed, lost, ended])
+    for number in (1, 2, 3):
+        scheduler.on_trial_add(None, SimpleNamespace(trial_id=f"new {number}", config={"number": number}))
+    rungs = dict(scheduler._brackets[0]._rungs)
+    assert rungs == {8: {"ended 4": 0.07, "new 1": 0.07}, 24: {"ended 4": 0.23, "new 1": 0.23}}
+
+    def report(number: int, epochs: int) -> str:
+        trial = SimpleNamespace(trial_id=f"new {number}", config={"number": number})
+        return scheduler.on_trial_result(None, trial, {"epochs": epochs, "score": (epochs - 1) / 100})
+
+    assert report(1, 31) == "CONTINUE" and rungs[8]["new 1"] == 0.07
+    assert {report(3, epochs) for epochs in range(1, 31)} == {"CONTINUE"} and not scheduler.stopped
 
 
 class Killer(threading.Thread):

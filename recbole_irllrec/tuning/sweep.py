@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -197,16 +198,15 @@ def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial], say:
     if not unfinished and not numbers:
         return
     proposer = PROPOSERS[plan.search](plan.space, plan.seed, len(trials))
-    scheduler = _scheduler(checked)
+    scheduler = _scheduler(checked, trials.values())
     for trial in trials.values():
         if trial.status != RUNNING:
             proposer.tell(trial, _score(trial, task))
-            _replay(scheduler, trial, task)
     trainable = tune.with_parameters(
         run_trial,
         task=task,
         splits=checked.splits.without_test(),
-        checkpoints={trial.number: files for trial in unfinished if (files := _files(trial))},
+        checkpoints={trial.number: _files(kept) for trial in unfinished if (kept := _checkpoint(trial))},
     )
     os.environ.update(_QUIET)
     session = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -236,21 +236,34 @@ def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial], say:
         shutil.rmtree(folder.path / "ray", ignore_errors=True)  # there is nothing to go on from
 
 
-def _scheduler(checked: Checked) -> TrialScheduler:
+def _scheduler(checked: Checked, trials: Collection[Trial]) -> TrialScheduler:
+    """A scheduler that knows what the trials of earlier processes had reported."""
     if checked.plan.scheduler == "none":
         return FIFOScheduler()
     grace = checked.plan.grace_epochs or max(5, checked.epochs // 10)
     # it would stop a trial at the last epoch itself, before that has ended
     most = checked.epochs + 1
-    return _Asha(EPOCHS, SCORE, "max", max_t=most, grace_period=min(grace, most), reduction_factor=_REDUCTION)
+    scheduler = _Asha(EPOCHS, SCORE, "max", max_t=most, grace_period=min(grace, most), reduction_factor=_REDUCTION)
+    scheduler.reported = {trial.number: _reported(trial, checked.task) for trial in trials}
+    for trial in trials:
+        if trial.status != RUNNING:  # Ray adds the others
+            ended: Any = SimpleNamespace(trial_id=f"ended {trial.number}", config={"number": trial.number})
+            scheduler.on_trial_add(None, ended)  # type: ignore[arg-type]
+    return scheduler
 
 
 class _Asha(ASHAScheduler):
-    """ASHA, which knows whom it has stopped."""
+    """ASHA, which knows whom it has stopped, and what trials reported before they were added."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.stopped: set[str] = set()
+        self.reported: dict[int, list[dict[str, float]]] = {}  # by number
+
+    def on_trial_add(self, trial_runner, trial):
+        super().on_trial_add(trial_runner, trial)
+        for result in self.reported.pop(trial.config["number"], ()):
+            super().on_trial_result(trial_runner, trial, result)  # whatever it says: the trial went on then
 
     def on_trial_result(self, trial_runner, trial, result):
         action = super().on_trial_result(trial_runner, trial, result)
@@ -259,25 +272,26 @@ class _Asha(ASHAScheduler):
         return action
 
 
-def _replay(scheduler: TrialScheduler, trial: Trial, task: Task) -> None:
-    """Show the scheduler a trial of an earlier process."""
-    earlier: Any = SimpleNamespace(trial_id=f"earlier {trial.number}")
-    scheduler.on_trial_add(None, earlier)  # type: ignore[arg-type]
-    best = -math.inf
-    for evaluation in trial.history:
-        best = max(best, task.score(evaluation))
-        scheduler.on_trial_result(None, earlier, {EPOCHS: evaluation.epoch + 1, SCORE: best})  # type: ignore[arg-type]
+def _reported(trial: Trial, task: Task) -> list[dict[str, float]]:
+    """What a trial had reported until it ended, or until the checkpoint that it goes on from."""
+    history = trial.history
+    if trial.status == RUNNING:
+        history = read_history(kept) if (kept := _checkpoint(trial)) else []
+    bests = accumulate(map(task.score, history), max)
+    return [{EPOCHS: e.epoch + 1, SCORE: best} for e, best in zip(history, bests, strict=True)]
 
 
 def _score(trial: Trial, task: Task) -> float:
     return math.nan if trial.status == FAILED or trial.best is None else task.score(trial.best)
 
 
-def _files(trial: Trial) -> dict[str, bytes]:
-    """The files of a trial's last checkpoint."""
-    folder = Path(trial.checkpoint or "")
-    if not trial.checkpoint or not folder.is_dir():
-        return {}
+def _checkpoint(trial: Trial) -> Path | None:
+    """The folder of a trial's last checkpoint, if it is still there."""
+    return folder if trial.checkpoint and (folder := Path(trial.checkpoint)).is_dir() else None
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """The files of a checkpoint."""
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix in (".pth", ".json")}
 
 
