@@ -19,12 +19,15 @@ from recbole.quick_start import run_recbole
 from tiny_data import SETTINGS, write_tiny
 
 from recbole_irllrec import IRLLRecError
+from recbole_irllrec.cli.tune import _show
 from recbole_irllrec.cluster import connected
 from recbole_irllrec.runs import Evaluation, load_splits
 from recbole_irllrec.runs import train as train_run
 from recbole_irllrec.tuning import sweep as sweeps
 from recbole_irllrec.tuning.records import FAILED, FINISHED, STOPPED, Folder, Trial
+from recbole_irllrec.tuning.report import RESULTS
 from recbole_irllrec.tuning.space import read_space
+from recbole_irllrec.tuning.trial import run_seed
 
 BPR = "embedding_size: {choice: [4, 8]}\nlearning_rate: {loguniform: [1e-3, 1e-1]}\n"
 IRLLREC = """
@@ -227,6 +230,30 @@ def test_when_every_trial_fails(tmp_path):
     task = sweeps.check(plan_of(BPR), tiny(tmp_path)).task
     with pytest.raises(IRLLRecError, match=r"No trial has ended well \(trial 1 failed: why\)"):
         sweeps.chosen_trial([Trial(1, {}, status=FAILED, reason="why"), Trial(2, {})], task)
+
+
+def test_a_seed_that_fails_is_told_and_tried_again(ray_here, tmp_path, monkeypatch, capsys):
+    splits, plan = tiny(tmp_path), plan_of(BPR, n_trials=1, n_seeds=3)
+
+    def unlucky(task, splits, settings, seed):
+        if seed == 2021:
+            raise RuntimeError("no such luck")
+        return run_seed(task, splits, settings, seed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeps, "run_seed", unlucky)
+        found, folder = swept(plan, splits)
+    assert all((folder.path / name).is_file() for name in RESULTS)
+    assert "RuntimeError: no such luck" in (folder.path / "report.html").read_text()
+    table = pd.read_csv(folder.path / "seeds.csv", keep_default_na=False).set_index("seed")
+    assert list(table["reason"]) == ["", "RuntimeError: no such luck", ""]
+    assert list(table["test ndcg@10"] == "") == [False, True, False]
+    _show(found, folder.path, "NDCG@10")
+    said = capsys.readouterr().out
+    assert "seed 2021 failed (--resume tries it again): RuntimeError: no such luck" in said and "nan" not in said
+    again, _ = swept(plan, splits, resume=True)
+    assert list(again["seeds"]["reason"]) == [""] * 3 and again["seeds"].notna().all(axis=None)
+    assert again["seeds"].iloc[2].equals(found["seeds"].iloc[2])  # not run again
 
 
 @pytest.mark.slow

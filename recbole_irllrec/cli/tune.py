@@ -120,7 +120,8 @@ def _show(found: dict[str, Any], folder: Path, metric: str) -> None:
     from rich.table import Table
 
     console = Console()
-    best, seeds = found["best"], found["seeds"]
+    best, failed = found["best"], found["seeds"]["reason"] != ""
+    seeds = found["seeds"][~failed]
     print(f"Trial {best.number}, the best by {metric} on validation:")
     table = Table()
     for column in ("metric", "valid", "test"):
@@ -130,6 +131,8 @@ def _show(found: dict[str, Any], folder: Path, metric: str) -> None:
         spread = "" if len(seeds) == 1 else " ± {:.4f}"
         table.add_row(name, *(f"{cell.mean():.4f}" + spread.format(cell.std()) for cell in cells))
     console.print(table)
+    for _, run in found["seeds"][failed].iterrows():
+        print(f"seed {run['seed']} failed (--resume tries it again): {run['reason']}")
     for name, value in best.settings.items():
         console.print(f"{name}: {value}", highlight=False)
     print(f"\nIn {folder}: best.yaml, trials.csv, seeds.csv, report.html")

@@ -55,7 +55,7 @@ def page(
 
 
 def _table(rows: pd.DataFrame) -> str:
-    return rows.to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}")
+    return rows.to_html(index=False, border=0, na_rep="", float_format=lambda value: f"{value:.4g}")
 
 
 def _parallel(good: pd.DataFrame, names: list[str], metric: str, bigger: bool) -> go.Figure:

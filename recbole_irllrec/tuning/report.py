@@ -28,7 +28,7 @@ def write(checked: "Checked", folder: Folder, trials: list[Trial], best: Trial, 
         checked: the sweep.
         folder: its folder.
         trials: all its trials; best: the best of them.
-        seeds: validation and test metrics of the best settings by seed, the trial's own first.
+        seeds: validation and test metrics of the best settings by seed, or why it failed; the trial's own first.
 
     Returns:
         ``seeds``: a row a seed; ``command``: what reproduces the best run; ``trials``: a row a trial.
@@ -64,11 +64,12 @@ def trials_table(trials: list[Trial], task: Task) -> pd.DataFrame:
 
 
 def seeds_table(seeds: list[dict]) -> pd.DataFrame:
-    """A row a seed: best epoch, seconds, validation and test metrics."""
+    """A row a seed: best epoch, seconds, validation and test metrics, and why it failed."""
     return pd.DataFrame(
         [
-            {name: run[name] for name in ("seed", "epoch", "seconds")}
-            | {f"{part} {name}": value for part in ("valid", "test") for name, value in run[part].items()}
+            {name: run.get(name) for name in ("seed", "epoch", "seconds")}
+            | {f"{part} {name}": value for part in ("valid", "test") for name, value in run.get(part, {}).items()}
+            | {"reason": run.get("failed", "")}
             for run in seeds
         ]
     )

@@ -30,7 +30,7 @@ from .progress import Progress
 from .records import FAILED, FINISHED, RUNNING, STOPPED, Folder, Trial, best_trial
 from .search import PROPOSERS, Proposer, Queue
 from .space import Space, check_space, text_variants
-from .trial import EPOCHS, SCORE, Task, run_seed, run_trial, test_best
+from .trial import EPOCHS, SCORE, Task, reason_of, run_seed, run_trial, test_best
 
 # How often a trial begins again whose process or node was lost; an error in training ends it at once.
 _RETRIES = 2
@@ -407,17 +407,32 @@ def _test_best(checked: Checked, splits: ray.ObjectRef, folder: Folder, best: Tr
 
 
 def _run_seeds(checked: Checked, splits: ray.ObjectRef, folder: Folder, best: Trial, own: int) -> list[dict[str, Any]]:
-    """The best settings with other seeds than the trial's own: validation and test metrics of each."""
+    """The best settings with other seeds than the trial's own: validation and test metrics of each, or why it failed.
+
+    Those that had failed are run again.
+    """
     plan, task = checked.plan, checked.task
     wanted = range(own + 1, own + plan.n_seeds)
     kept = folder.read("seeds.json") or {}
-    runs = kept["runs"] if kept.get("settings") == best.settings else []
-    done = {run["seed"] for run in runs}
-    waiting = [_remote(run_seed, plan).remote(task, splits, best.settings, seed) for seed in wanted if seed not in done]
+    before = kept["runs"] if kept.get("settings") == best.settings else []
+    runs = {run["seed"]: run for run in before if "failed" not in run}
+    work = _remote(run_seed, plan)
+    waiting = {work.remote(task, splits, best.settings, seed): seed for seed in wanted if seed not in runs}
     with tqdm(total=len(waiting), desc="seeds of the best", unit="run", disable=not waiting) as bar:
         while waiting:
-            ready, waiting = ray.wait(waiting)
-            runs = sorted([*runs, *ray.get(ready)], key=lambda run: run["seed"])
-            folder.write("seeds.json", {"settings": best.settings, "runs": runs})
-            bar.update(len(ready))
-    return [run for run in runs if run["seed"] in wanted]
+            (ready,), _ = ray.wait(list(waiting))
+            seed = waiting.pop(ready)
+            try:
+                runs[seed] = ray.get(ready)
+            except ray.exceptions.RayError as error:
+                runs[seed] = {"seed": seed, "failed": _reason(error)}
+            folder.write("seeds.json", {"settings": best.settings, "runs": [runs[seed] for seed in sorted(runs)]})
+            bar.update()
+    return [runs[seed] for seed in wanted]
+
+
+def _reason(error: ray.exceptions.RayError) -> str:
+    """Why a seed failed, in a line: what was raised, or what became of the process."""
+    if isinstance(error, ray.exceptions.RayTaskError):
+        return reason_of(error.cause)
+    return report.reason_of_loss(str(error), _RETRIES + 1)
