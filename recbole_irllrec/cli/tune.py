@@ -110,6 +110,7 @@ def tune(
         )
         checked = check(plan, splits)
         folder = Folder(out or Path("tuning") / f"{dataset}-{model}")
+        folder.refuse_another(checked.about, resume)  # before Ray, which takes its time
         with connected(address, cpus=cpus_per_trial, gpus=gpus_per_trial):
             _show(run(checked, folder, resume), folder.path, metric)
 

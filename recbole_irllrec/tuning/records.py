@@ -64,7 +64,12 @@ class Folder:
             yield
 
     def begin(self, about: dict[str, Any], resume: bool) -> None:
-        """Say what the sweep is, or make sure that it is the one that is here.
+        """Say what the sweep is; errors are those of `refuse_another`."""
+        self.refuse_another(about, resume)
+        self.write("sweep.json", about)
+
+    def refuse_another(self, about: dict[str, Any], resume: bool) -> None:
+        """Make sure that the sweep can begin here, or is the one that is here.
 
         Raises:
             IRLLRecError: there is a sweep that is not to be resumed, or another one.
@@ -82,7 +87,6 @@ class Folder:
                     f"{self.path} holds another sweep, with other {' and '.join(changed)}: give what it was begun "
                     f"with, or another folder (--out)."
                 )
-        self.write("sweep.json", about)
 
     def trials(self) -> dict[int, Trial]:
         """All trials by number."""

@@ -29,7 +29,7 @@ from . import report
 from .progress import Progress
 from .records import FAILED, FINISHED, RUNNING, STOPPED, Folder, Trial, best_trial
 from .search import PROPOSERS, Proposer, Queue
-from .space import Space, check_space, text_variants
+from .space import Space, check_space, text_sources, text_variants
 from .trial import EPOCHS, SCORE, Task, reason_of, run_seed, run_trial, test_best
 
 # How often a trial begins again whose process or node was lost; an error in training ends it at once.
@@ -72,24 +72,7 @@ class Checked:
     splits: Splits  # with the texts that trials read
     task: Task
     epochs: int
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What makes this sweep another than others, as JSON has it."""
-        plan, splits = self.plan, self.splits
-        about = {
-            "model": plan.model,
-            "dataset": splits.dataset,
-            "interactions": [TrainingTokens(part).fingerprint for part in (splits.train, splits.valid)],
-            "settings": splits.settings,
-            "space": plan.space.as_plain(),
-            "metric": plan.metric,
-            "search": plan.search,
-            "scheduler": plan.scheduler,
-            "grace_epochs": plan.grace_epochs,
-            "seed": plan.seed,
-        }
-        return json.loads(json.dumps(about, default=str))
+    about: dict[str, Any]  # what makes this sweep another than others, as JSON has it
 
 
 def check(plan: Plan, splits: Splits) -> Checked:
@@ -112,8 +95,27 @@ def check(plan: Plan, splits: Splits) -> Checked:
         raise IRLLRecError(f"The setting eval_step is {config['eval_step']}, so nothing is validated: give at least 1.")
     PROPOSERS[plan.search](plan.space, plan.seed, 0)
     task = Task(plan.model, fixed, plan.metric.lower(), config["valid_metric_bigger"], max(1, int(plan.cpus)))
-    splits = splits.with_texts(plan.model, text_variants(plan.space))
-    return Checked(plan, splits, task, config["epochs"])
+    variants = text_variants(plan.space)
+    splits = splits.with_texts(plan.model, variants)
+    sources = [text_sources(config_of(plan.model, splits, variant), splits) for variant in variants]
+    return Checked(plan, splits, task, config["epochs"], _about(plan, splits, sources))
+
+
+def _about(plan: Plan, splits: Splits, sources: list[list[str]]) -> dict[str, Any]:
+    about = {
+        "model": plan.model,
+        "dataset": splits.dataset,
+        "interactions": [TrainingTokens(part).fingerprint for part in (splits.train, splits.valid)],
+        "texts": sources,
+        "settings": splits.settings,
+        "space": plan.space.as_plain(),
+        "metric": plan.metric,
+        "search": plan.search,
+        "scheduler": plan.scheduler,
+        "grace_epochs": plan.grace_epochs,
+        "seed": plan.seed,
+    }
+    return json.loads(json.dumps(about, default=str))
 
 
 def run(checked: Checked, folder: Folder, resume: bool) -> dict[str, Any]:
