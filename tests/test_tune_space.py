@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_data import SETTINGS, write_tiny
 
@@ -38,6 +38,7 @@ def splits(tmp_path):
     return load_splits("tiny", write_tiny(tmp_path / "data"), settings=SETTINGS)
 
 
+@settings(deadline=None)  # a busy machine takes long now and then
 @given(seed=st.integers(0, 2**31), number=st.integers(0, 10_000))
 def test_every_draw_is_of_the_space(tmp_path_factory, seed, number):
     path = tmp_path_factory.getbasetemp() / "space.yaml"
@@ -120,6 +121,25 @@ def test_irllrecs_space_is_wide():
         assert by_name[weight].values == (1e-7, 1e-1) and by_name[weight].others == (0.0,)
     (variant,) = text_variants(space)
     assert all(variant[f"{name}_weight"] > 0 for name in ("profile", "pairwise", "translation", "matching"))
+
+
+def test_texts_of_every_trial():
+    space = space_of(
+        "ranking_loss: {choice: [bpr, softmax]}\n"
+        "profile_weight: {loguniform: [0.1, 1], or: 0}\n"
+        "user_text: {choice: [null, mean_of_items], when: {ranking_loss: softmax}}\n"
+        "text_dim: {choice: [2, 4], when: {profile_weight: true}}\n"
+        "min_text_coverage: {choice: [0.5], when: {user_text: mean_of_items}}\n"
+    )
+    weight = {"profile_weight": 1}
+    assert text_variants(space) == [
+        weight | {"user_text": None, "text_dim": 2},
+        weight | {"user_text": None, "text_dim": 4},
+        weight | {"user_text": "mean_of_items", "text_dim": 2, "min_text_coverage": 0.5},
+        weight | {"user_text": "mean_of_items", "text_dim": 4, "min_text_coverage": 0.5},
+        weight | {"text_dim": 2},
+        weight | {"text_dim": 4},
+    ]
 
 
 @pytest.mark.parametrize(

@@ -329,11 +329,19 @@ def text_variants(space: Space) -> list[dict[str, Any]]:
         for p in space.parameters
         if p.name in ALIGNMENT_WEIGHTS
     }
-    choices = {p.name: p.values for p in space.parameters if p.name in TEXT_SETTINGS}
-    return [
-        {**space.fixed, **weights, **dict(zip(choices, values, strict=True))}
-        for values in itertools.product(*choices.values())
-    ]
+    variants = [{**space.fixed, **weights}]
+    for parameter in space.parameters:
+        if parameter.name in TEXT_SETTINGS:
+            variants = [variant | drawn for variant in variants for drawn in _draws(parameter, variant)]
+    return variants
+
+
+def _draws(parameter: Parameter, variant: dict[str, Any]) -> list[dict[str, Any]]:
+    """What can be drawn for a setting of texts beside others; nothing as well, where it depends on what is open."""
+    drawn = [{parameter.name: value} for value in parameter.values]
+    if any(name not in variant and name not in TEXT_SETTINGS for name, _ in parameter.when):
+        return [*drawn, {}]
+    return drawn if parameter.applies(variant) else [{}]
 
 
 def text_sources(config: Config, splits: Splits) -> list[str]:
