@@ -73,9 +73,9 @@ def begin(folder: Path, plan: Plan, splits: Splits, command: str) -> None:
     """Keep what all runs share, and the command that asks for more of them."""
     if command not in plan["commands"]:
         plan["commands"].append(command)
+    write_plan(folder, plan)  # first: without it, files in the folder are taken for something else's
     counts = TrainingTokens(splits.train).pairs["user"].value_counts()
     write_table(pd.DataFrame({"user": counts.index, "interactions": counts.to_numpy()}), folder / USERS)
-    write_plan(folder, plan)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
