@@ -126,7 +126,8 @@ def benchmark(
     asked = rows(options, given)
     for row in asked:
         load_config(dataset, data_path, config_files, row.settings(row.drawn[0]), row.model)  # refuses its settings
-    with alone(folder):
+    # Ray first: what it refuses leaves nothing behind.
+    with connected(address, cpus=cpus_per_run, gpus=gpus_per_run), alone(folder):
         data_path, settings, how = _one_split(config, folder, data_path, config_files)
         splits = load_splits(dataset, data_path, config_files, {**asked[0].common, **settings})
         for row in asked:
@@ -135,10 +136,9 @@ def benchmark(
         plan = shared(asked, splits, how)
         if (before := read_plan(folder)) is not None:
             plan = continued(before, plan, folder)
-        with connected(address, cpus=cpus_per_run, gpus=gpus_per_run):
-            begin(folder, plan, splits, shlex.join(["irllrec", *sys.argv[1:]]))
-            resources = Resources(cpus_per_run, gpus_per_run, max_concurrent, retries=3 if address else 0)
-            execute(asked, seeds, splits, folder, plan, resources)
+        begin(folder, plan, splits, shlex.join(["irllrec", *sys.argv[1:]]))
+        resources = Resources(cpus_per_run, gpus_per_run, max_concurrent, retries=3 if address else 0)
+        execute(asked, seeds, splits, folder, plan, resources)
         results = read_results(folder)
         files = write_report(results, folder)
     _show(results)
