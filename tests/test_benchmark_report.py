@@ -16,6 +16,7 @@ from recbole_irllrec.benchmark.results import (
     USERS,
     Key,
     alone,
+    read_plan,
     read_results,
     write_plan,
     write_record,
@@ -27,6 +28,12 @@ N_USERS, METRICS = 40, ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
 # model: seeds, level; NGCF has lost two of its runs, NCL has not a single one
 MODELS = {"IRLLRec": (3, 0.5), "IRLLRec:published": (3, 0.45), "EASE": (3, 0.55), "NGCF": (1, 0.3), "NCL": (0, 0.0)}
 ERROR = "RuntimeError: <script>alert(1)</script> | k_max > n"
+
+# Of where the settings were drawn.
+SPACES = {
+    "IRLLRec": {"file": None, "comment": "", "settings": {"epochs": 9, "n_layers": {"choice": [1]}}},
+    "EASE": {"file": "spaces/EASE.yaml", "comment": "the best of 15", "settings": {"reg_weight": {"choice": [25.0]}}},
+}
 
 
 def record(model, seed, users):
@@ -78,6 +85,7 @@ def folder():
             "common": {"epochs": 50 if model == "NGCF" else 300},
             "tunable": ":" not in model,
             "tune_samples": 4,
+            "space": SPACES.get(model),
             "tuned_file": None,
             "trials": [],
             "chosen": {"embedding_size": 64, "type": "a_b"},
@@ -151,6 +159,8 @@ def test_the_report_tells_what_a_reader_must_know(folder):
             "without the training items alone",
             "NGCF 1.",
             "IRLLRec:published: Not tuned",
+            "IRLLRec: the shipped one without what the settings of all runs give (epochs).",
+            "EASE: spaces/EASE.yaml; it says: “the best of 15”.",
             "NGCF: epochs: 50",
             "Failed: NCL, seed 1, 2, 3",
             "irllrec benchmark --dataset tiny",
@@ -158,6 +168,16 @@ def test_the_report_tells_what_a_reader_must_know(folder):
         ):
             assert words in text, (file, words)
     assert "<script>alert" not in (folder / "report.html").read_text()
+
+
+def test_a_folder_that_does_not_tell_its_spaces(folder):
+    plan = read_plan(folder)
+    for row in plan["models"].values():
+        del row["space"]
+    write_plan(folder, plan)
+    run("benchmark", "report", folder)
+    report = (folder / "report.md").read_text()
+    assert "Nothing to choose from." in report and "space" not in report.partition("How it was measured")[2]
 
 
 def test_curves_by_epoch(folder):

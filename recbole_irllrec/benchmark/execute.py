@@ -165,6 +165,7 @@ class _Execution:
             "common": row.common,
             "tunable": row.tunable,
             "tune_samples": row.tune_samples,
+            "space": row.origin,
             "tuned_file": tuned_file(row, self._plan["dataset"]),
             "trials": [task.key.settings for task in tasks] if row.is_drawn else [],
             "chosen": best and {**best.drawn, **row.fixed},

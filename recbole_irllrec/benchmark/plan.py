@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,6 +61,7 @@ class Row:
     drawn: list[Settings]  # different ones; without any there is nothing to choose
     tune_samples: int
     space: Space | None
+    origin: dict[str, Any] | None  # what the folder of results keeps of the space
     tunable: bool
 
     @property
@@ -127,9 +129,11 @@ def _row(name: str, options: Options, common: Settings) -> Row:
     refuse_other_kinds(model)
     space = _space(model, options.spaces) if options.tune_samples and not preset else None
     drawn: list[Settings] = [{}]
+    origin = None
     if space is not None:
         drawn = _drawn(space, options.tune_samples, {**common, **fixed})
-    return Row(name, model, common, fixed, drawn, options.tune_samples, space, tunable=not preset)
+        origin = _origin(space, options.spaces)
+    return Row(name, model, common, fixed, drawn, options.tune_samples, space, origin, tunable=not preset)
 
 
 def _space(model: str, folder: Path | None) -> Space | None:
@@ -145,6 +149,16 @@ def _space(model: str, folder: Path | None) -> Space | None:
             f"There is no search space for {model}: write {model}.yaml and name its folder with --spaces, or ask for "
             f"--tune-samples 0."
         ) from None
+
+
+def _origin(space: Space, folder: Path | None) -> dict[str, Any]:
+    """What a space holds; of the user's also its file and how that begins, which is where it says what it is for."""
+    file = Path(space.origin)
+    if file.parent != folder:
+        return {"file": None, "comment": "", "settings": space.as_plain()}
+    lines = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
+    comment = " ".join(line.lstrip("# ").rstrip() for line in lines)
+    return {"file": str(file), "comment": comment, "settings": space.as_plain()}
 
 
 def _drawn(space: Space, n: int, given: Settings) -> list[Settings]:

@@ -93,6 +93,8 @@ def facts(results: Results) -> Iterator[tuple[str, str]]:
     )
     yield "Seeds", _seeds(results)
     yield "Tuning budget", _by_models(plan, _budget)
+    if spaces := _by_models(plan, _space):
+        yield "Search spaces", spaces
     yield "Settings of all runs", _by_models(plan, _common)
     if below := _by_models(plan, lambda row: f"{row['tuned_file']}, below what is drawn." if row["tuned_file"] else ""):
         yield "Settings found before", below
@@ -136,10 +138,20 @@ def _budget(row: dict[str, Any]) -> str:
     if not row["tune_samples"]:
         return "Not tuned."
     if not row["trials"]:
-        return "Nothing to choose from."
+        return "One setting drawn, nothing to choose from." if row.get("space") else "Nothing to choose from."
     n, different = row["tune_samples"], len(row["trials"])
     also = "" if different == n else f", {different} of them different"
-    return f"{n} settings drawn at random from the model's space{also}, each trained once in full."
+    return f"{n} settings drawn at random{also}, each trained once in full."
+
+
+def _space(row: dict[str, Any]) -> str:
+    space = row.get("space")  # older folders do not tell it
+    if not space:
+        return ""
+    given = ", ".join(name for name in space["settings"] if name in row["common"])
+    without = f" without what the settings of all runs give ({given})" if given else ""
+    comment = f"; it says: “{space['comment']}”" if space["comment"] else ""
+    return f"{space['file'] or 'the shipped one'}{without}{comment}."
 
 
 def _common(row: dict[str, Any]) -> str:
