@@ -1,6 +1,7 @@
 """`irllrec benchmark`, from the command line to the files: real runs on Ray, killed, gone on with and added to."""
 
 import json
+import os
 import re
 import shlex
 import time
@@ -14,8 +15,11 @@ from command import refusal, run, start
 from tiny_data import SETTINGS, write_tiny
 
 from recbole_irllrec import IRLLRecError
+from recbole_irllrec.benchmark import results
+from recbole_irllrec.benchmark.execute import Resources, _Execution, execute
 from recbole_irllrec.benchmark.plan import Options, continued, fingerprint, rows, shared
-from recbole_irllrec.benchmark.results import read_results
+from recbole_irllrec.benchmark.results import Key, begin, read_plan, read_record, read_results, write_plan
+from recbole_irllrec.cluster import connected
 from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.runs import config_of, load_splits
 from recbole_irllrec.settings import ALIGNMENT_WEIGHTS
@@ -88,6 +92,66 @@ def test_killed_gone_on_with_and_added_to(here):
     assert "NCL | failed" in report and "drawn by RecBole" in report and "Failed: NCL, seed 1" in report
 
 
+def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
+    """Over again, it only tells again where the settings were drawn."""
+    Path("tiny.yaml").write_text("eval_step: 1\nn_intents: 4\nembedding_size: 8\n")
+    Path("spaces/IRLLRec.yaml").write_text("# Few,\n# for the time.\nedge_dropout: {uniform: [0, 0.2]}\n# no more\n")
+    started = []
+    start_run = _Execution._start
+    monkeypatch.setattr(_Execution, "_start", lambda self, t: [start_run(self, t), started.append(len(self._running))])
+    models = ["IRLLRec", "IRLLRec-without-text", "IRLLRec:published"]
+    asked = [*ARGUMENTS, "--epochs", 1, "--max-concurrent", 2, "--config-files", "tiny.yaml"]
+    run(*asked, "--models", ",".join(models))
+    assert max(started) == min(2, os.cpu_count())
+    plan, before = read_plan(OUT), records()
+    losses = {}
+    for name in models:
+        record = read_record(OUT, Key(name, plan["models"][name]["run"], 1))
+        losses[name] = set(record["history"][0]["losses"]) & {"profile", "pairwise", "translation", "matching"}
+    assert losses["IRLLRec-without-text"] == set() and len(losses["IRLLRec"]) == len(losses["IRLLRec:published"]) == 4
+    drawn = {"edge_dropout": {"uniform": [0, 0.2]}}
+    space = {"file": "spaces/IRLLRec.yaml", "comment": "Few, for the time.", "settings": drawn}
+    assert [plan["models"][name]["space"] for name in models] == [space, space, None]
+
+    for row in plan["models"].values():
+        del row["space"]
+    write_plan(OUT, plan)
+    run(*asked, "--models", ",".join(models))
+    assert records() == before and read_plan(OUT)["models"]["IRLLRec"]["space"] == space
+    assert "spaces/IRLLRec.yaml; it says: “Few, for the time.”" in (OUT / "report.md").read_text()
+
+
+def test_the_test_set_has_no_say(tmp_path):
+    """In what is chosen; the runs that come after it have processes of their own, which take long."""
+    options = Options(["BPR"], seeds=0, tune_samples=3)
+    tests, found = [], []
+    with connected():
+        for name, seed in (("one", 0), ("poisoned", 9)):
+            splits = load_splits("tiny", write_tiny(tmp_path / name, test_seed=seed), settings=SETTINGS)
+            asked, folder = rows(options, splits.settings), Path(f"of {name}")
+            plan = shared(asked, splits, "")
+            execute(asked, options.seeds, splits, folder, plan, Resources(max_concurrent=1))
+            tests.append(plan["split"]["fingerprints"].pop("test"))
+            trials = [read_record(folder, Key("BPR", settings)) for settings in plan["models"]["BPR"]["trials"]]
+            found.append((plan, [(trial["settings"], trial["valid"], trial["best_epoch"]) for trial in trials]))
+    assert tests[0] != tests[1] and found[0] == found[1] and len(trials) == 3
+
+
+@pytest.mark.parametrize("last", ["write_plan", "write_table"])
+def test_killed_in_the_first_moment(here, monkeypatch, last):
+    splits = load_splits("tiny", Path("data"))
+    plan = shared(rows(Options(["BPR"], seeds=1, tune_samples=0), {}), splits, "drawn")
+
+    def killed(*_arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(results, last, killed)
+        begin(OUT, plan, splits, "command")
+    begin(OUT, read_plan(OUT) or plan, splits, "command")
+    assert read_plan(OUT) == plan and (OUT / results.USERS).is_file()
+
+
 def test_results_of_another_split_or_protocol_are_not_added_to(here):
     """What runs share, without any run."""
     splits = load_splits("tiny", Path("data"), settings={"seed": 1})
@@ -123,6 +187,8 @@ def test_what_runs_are_given():
         assert settings["metrics"] == ["Recall", "NDCG", "MRR"] and settings["valid_metric"] == "NDCG@10"
         assert "data_path" not in settings
     assert without.settings(without.drawn[0])["profile_weight"] == 0
+    assert published.origin is None and pop.origin is None
+    assert ease.origin == {"file": None, "comment": "", "settings": {"reg_weight": {"loguniform": [1.0, 2000.0]}}}
     larger = rows(replace(options, tune_samples=9), given)[0]
     assert larger.drawn[:6] == ours.drawn
 
@@ -164,6 +230,7 @@ def test_runs_are_found_by_their_settings_and_texts():
         (["--models", "BPR", "--dataset", "tinny"], "tinny is not there: give the data set's right name"),
         (["--models", "BPR", "--out", "spaces"], "spaces holds other files and no benchmark.json"),
         (["--models", "BPR", "--address", "127.0.0.1:1"], "The Ray address 127.0.0.1:1 cannot be joined"),
+        (["--models", "BPR", "--gpus-per-run", "1"], "Ray finds no GPU"),
         (
             ["--models", "NGCF", "--spaces", "wrong"],
             "the model NGCF has no setting node_dropuot; did you mean node_dropout",
@@ -171,8 +238,11 @@ def test_runs_are_found_by_their_settings_and_texts():
         (["--models", "GRU4Rec", "--tune-samples", "0"], "GRU4Rec is no general recommender but a sequential"),
     ],
 )
-def test_refused(here, capsys, more, words):
+def test_refused(here, capsys, monkeypatch, more, words):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     Path("wrong").mkdir()
     Path("wrong/NGCF.yaml").write_text("node_dropuot: {choice: [0, 0.1]}")
     assert re.search(words, refusal(capsys, *ARGUMENTS, *more))
-    assert not list(Path("results").glob("*/runs/*"))
+    # a space is looked at with the split, which a later command takes
+    left = [file.name for file in Path("results").glob("*/*") if file.name != ".lock"]
+    assert left == (["split"] if "--spaces" in more else []) and (left or not Path("results").exists())
