@@ -1,6 +1,6 @@
 """EASE's regularisation on validation, for data sets with more items than users.
 
-    python benchmarks/ease_weights.py --dataset citeulike-a --data-path dataset --metric NDCG@20 --weights 15 20 25 30 35
+    python benchmarks/ease_weights.py --dataset citeulike-a --data-path dataset --metric NDCG@20 --weights 20 25 30
 
 EASE inverts G = XᵀX + λI, n_items². With K = (XXᵀ + λI)⁻¹, n_users², (Steck, *Embarrassingly Shallow Autoencoders for
 Sparse Data*, 2019, eq. 8, and the push-through identity) its scores are X - KX / diag(G⁻¹), where KX = XG⁻¹ and

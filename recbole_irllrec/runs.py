@@ -9,11 +9,13 @@ The split is loaded once, can be pickled, and can leave the test set behind::
 
 import contextlib
 import copy
+import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +28,8 @@ from recbole.trainer import Trainer
 from recbole.utils import ModelType, get_model, get_trainer, init_seed
 
 from .data.loading import load_config, split_datasets
-from .data.text import NodeText
+from .data.text import NodeText, locate
+from .data.training import SIDES
 from .errors import IRLLRecError
 from .evaluation import per_user
 from .files import atomic_write
@@ -36,7 +39,7 @@ from .settings import read_settings
 Settings = dict[str, Any]
 # What the texts of a split depend on, beside the data set.
 TEXT_SETTINGS = (
-    *(f"{side}_{kind}_table" for side in ("user", "item") for kind in ("profile", "intent")),
+    *(f"{side}_{kind}_table" for side in SIDES for kind in ("profile", "intent")),
     *("preload_weight", "user_text", "min_text_coverage", "text_dim"),
 )
 # What a run does not take from anybody: it writes into its own folder, and nothing else.
@@ -140,6 +143,19 @@ def refuse_other_kinds(model: str) -> None:
 
 def _text_key(config: Config) -> str:
     return json.dumps([config[name] for name in TEXT_SETTINGS], default=str)
+
+
+def text_sources(config: Config, splits: Splits) -> list[str]:
+    """Where the texts that a run reads come from: a SHA-256 of each table's file, or what stands in its place."""
+    if config["model"] not in MODELS:
+        return []
+    found = [locate(config, splits.train, side, kind) for kind in read_settings(config).text_kinds for side in SIDES]
+    return [_digest(path, path.stat().st_mtime_ns) if isinstance(path, Path) else str(path) for path in found]
+
+
+@cache
+def _digest(path: Path, _changed: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from importlib.resources import files
 from itertools import takewhile
 from pathlib import Path
@@ -15,12 +14,11 @@ from recbole.evaluator.register import metric_types, metrics_dict
 from recbole.utils import EvaluatorType
 from recbole.utils.argument_list import training_arguments
 
-from ..data.text import locate
-from ..data.training import SIDES, TrainingTokens
+from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
 from ..registration import MODELS
-from ..runs import Settings, Splits, refuse_other_kinds
-from ..settings import ALIGNMENT_WEIGHTS, read_settings
+from ..runs import Settings, Splits, refuse_other_kinds, text_sources
+from ..settings import ALIGNMENT_WEIGHTS
 from ..tuning.space import RandomDrawer, Space, default_path, read_space, tunable
 from .results import Plan
 
@@ -236,17 +234,5 @@ def fingerprint(config: Config, splits: Splits) -> str:
     It is of all settings, defaults included, and of the text tables' files.
     """
     settings = {name: value for name, value in config.final_config_dict.items() if name not in _FREE}
-    content = json.dumps([settings, _tables(config, splits)], sort_keys=True, default=str)
+    content = json.dumps([settings, text_sources(config, splits)], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
-
-
-def _tables(config: Config, splits: Splits) -> list[str]:
-    if config["model"] not in MODELS:
-        return []
-    found = [locate(config, splits.train, side, kind) for kind in read_settings(config).text_kinds for side in SIDES]
-    return [_digest(path) if isinstance(path, Path) else str(path) for path in found]
-
-
-@cache
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,12 +1,10 @@
 """Search spaces: what a sweep draws, read from YAML. The format is told in ``docs/tune.md``."""
 
 import difflib
-import hashlib
 import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,12 +15,10 @@ from recbole.config import Config
 from recbole.utils import get_model
 from recbole.utils.argument_list import training_arguments
 
-from ..data.text import locate
-from ..data.training import SIDES
 from ..errors import IRLLRecError
 from ..registration import MODELS
 from ..runs import TEXT_SETTINGS, Splits, config_of
-from ..settings import ALIGNMENT_WEIGHTS, Settings, read_settings
+from ..settings import ALIGNMENT_WEIGHTS, Settings
 
 KINDS = ("choice", "uniform", "loguniform", "randint", "grid")
 # A run's evaluation and its length are the same for all trials, or they could not be compared.
@@ -342,16 +338,3 @@ def _draws(parameter: Parameter, variant: dict[str, Any]) -> list[dict[str, Any]
     if any(name not in variant and name not in TEXT_SETTINGS for name, _ in parameter.when):
         return [*drawn, {}]
     return drawn if parameter.applies(variant) else [{}]
-
-
-def text_sources(config: Config, splits: Splits) -> list[str]:
-    """Where the texts that a run reads come from: a SHA-256 of each table's file, or what stands in its place."""
-    if config["model"] not in MODELS:
-        return []
-    found = [locate(config, splits.train, side, kind) for kind in read_settings(config).text_kinds for side in SIDES]
-    return [_digest(path, path.stat().st_mtime_ns) if isinstance(path, Path) else str(path) for path in found]
-
-
-@cache
-def _digest(path: Path, _changed: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -24,12 +24,12 @@ from ..cluster import is_remote, on_a_node
 from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
 from ..files import atomic_write
-from ..runs import Evaluation, Splits, config_of, read_history
+from ..runs import Evaluation, Splits, config_of, read_history, text_sources
 from . import report
 from .progress import Progress
 from .records import FAILED, FINISHED, RUNNING, STOPPED, Folder, Trial, best_trial
 from .search import PROPOSERS, Proposer, Queue
-from .space import Space, check_space, text_sources, text_variants
+from .space import Space, check_space, text_variants
 from .trial import EPOCHS, SCORE, Task, reason_of, run_seed, run_trial, test_best
 
 # How often a trial begins again whose process or node was lost; an error in training ends it at once.
