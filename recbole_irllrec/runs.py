@@ -250,13 +250,13 @@ def train(
         record = _Record(own / _HISTORY, resumed, config)
         trainer, (train_data, valid_data) = _build(config, splits, ("train", "valid"))
         trainer.saved_model_file, trainer.record = str(checkpoint), record
-        trainer.fit(
-            train_data,
-            valid_data,
-            verbose=False,
-            callback_fn=lambda _epoch, _score: on_evaluation and on_evaluation(record.history[-1]),
-        )
-        trainer.tensorboard.close()  # it would write later on, and elsewhere
+        with contextlib.closing(trainer.tensorboard):  # it would write later on, and elsewhere
+            trainer.fit(
+                train_data,
+                valid_data,
+                verbose=False,
+                callback_fn=lambda _epoch, _score: on_evaluation and on_evaluation(record.history[-1]),
+            )
     n_parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     return Run(config, record.history, n_parameters, record.seconds, checkpoint, splits)
 
