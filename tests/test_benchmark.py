@@ -118,7 +118,7 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
     write_plan(OUT, plan)
     run(*asked, "--models", ",".join(models))
     assert records() == before and read_plan(OUT)["models"]["IRLLRec"]["space"] == space
-    assert "spaces/IRLLRec.yaml; it says: “Few, for the time.”" in (OUT / "report.md").read_text()
+    assert "spaces/IRLLRec.yaml; it says: “Few, for the time”." in (OUT / "report.md").read_text()
 
 
 def test_the_test_set_has_no_say(tmp_path):

@@ -150,7 +150,7 @@ def _space(row: dict[str, Any]) -> str:
         return ""
     given = ", ".join(name for name in space["settings"] if name in row["common"])
     without = f" without what the settings of all runs give ({given})" if given else ""
-    comment = f"; it says: “{space['comment']}”" if space["comment"] else ""
+    comment = f"; it says: “{space['comment'].rstrip('.')}”" if space["comment"] else ""
     return f"{space['file'] or 'the shipped one'}{without}{comment}."
 
 
