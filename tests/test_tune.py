@@ -266,6 +266,7 @@ def test_a_seed_that_fails_is_told_and_tried_again(ray_here, tmp_path, monkeypat
     table = pd.read_csv(folder.path / "seeds.csv", keep_default_na=False).set_index("seed")
     assert list(table["reason"]) == ["", "RuntimeError: no such luck", ""]
     assert list(table["test ndcg@10"] == "") == [False, True, False]
+    assert all(epoch.isdecimal() == (not why) for epoch, why in zip(table["epoch"], table["reason"], strict=True))
     _show(found, folder.path, "NDCG@10")
     said = capsys.readouterr().out
     assert "seed 2021 failed (--resume tries it again): RuntimeError: no such luck" in said and "nan" not in said

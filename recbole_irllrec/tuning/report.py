@@ -65,14 +65,13 @@ def trials_table(trials: list[Trial], task: Task) -> pd.DataFrame:
 
 def seeds_table(seeds: list[dict]) -> pd.DataFrame:
     """A row a seed: best epoch, seconds, validation and test metrics, and why it failed."""
-    return pd.DataFrame(
-        [
-            {name: run.get(name) for name in ("seed", "epoch", "seconds")}
-            | {f"{part} {name}": value for part in ("valid", "test") for name, value in run.get(part, {}).items()}
-            | {"reason": run.get("failed", "")}
-            for run in seeds
-        ]
-    )
+    rows = [
+        {name: run.get(name) for name in ("seed", "epoch", "seconds")}
+        | {f"{part} {name}": value for part in ("valid", "test") for name, value in run.get(part, {}).items()}
+        | {"reason": run.get("failed", "")}
+        for run in seeds
+    ]
+    return pd.DataFrame(rows).astype({"epoch": "Int64"})  # which a failed seed has not
 
 
 def reason_of_loss(said: str, n_times: int) -> str:
