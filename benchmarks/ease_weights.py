@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from recbole.evaluator.metrics import NDCG
 
 from recbole_irllrec.runs import load_splits
 
@@ -26,10 +27,9 @@ def ndcg(scores: np.ndarray, relevant, k: int) -> float:
     scores, relevant = scores[users], relevant[users]
     top = np.argpartition(-scores, k, axis=1)[:, :k]
     top = np.take_along_axis(top, np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1), axis=1)
-    discounts = 1 / np.log2(np.arange(2, k + 2))
-    hits = np.asarray(relevant[np.arange(len(users))[:, None], top].todense())
-    ideal = np.cumsum(discounts)[np.minimum(relevant.getnnz(axis=1), k) - 1]
-    return float((hits @ discounts / ideal).mean())
+    hits = np.asarray(relevant[np.arange(len(users))[:, None], top].todense()) > 0
+    metric = NDCG({"topk": [k], "metric_decimal_place": 4})
+    return float(metric.metric_info(hits, relevant.getnnz(axis=1))[:, -1].mean())
 
 
 def main() -> None:
