@@ -8,11 +8,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from command import refusal, run, start
-from tiny_data import SETTINGS, write_tiny
+from tiny_data import SETTINGS, write_tiny, write_tiny_tables
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.benchmark import results
@@ -20,7 +19,6 @@ from recbole_irllrec.benchmark.execute import Resources, _Execution, execute
 from recbole_irllrec.benchmark.plan import Options, continued, fingerprint, rows, shared
 from recbole_irllrec.benchmark.results import Key, begin, read_plan, read_record, read_results, write_plan
 from recbole_irllrec.cluster import connected
-from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.runs import config_of, load_splits
 from recbole_irllrec.settings import ALIGNMENT_WEIGHTS
 
@@ -205,11 +203,7 @@ def test_runs_are_found_by_their_settings_and_texts():
     assert len({first, found(n_layers=2), found(epochs=4), found(mask_valid_in_test=False)}) == 4
     without_text = dict.fromkeys(ALIGNMENT_WEIGHTS, 0.0)
     before = found(**without_text)
-    for side, n in (("user", 48), ("item", 60)):
-        for kind in ("profile", "intent"):
-            tokens = [f"{side[0]}{place}" for place in range(n)]
-            table = IntentTable.from_arrays(tokens, np.ones((n, 3), np.float32), encoder="e", source="features")
-            table.write(f"data/tiny/tiny.{side}_{kind}.parquet")
+    write_tiny_tables(Path("data"), 1.0)
     assert found(seed=1) != first and found(**without_text) == before
 
 

@@ -10,19 +10,17 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from browser import look_at
 from command import refusal, run
 from recbole.quick_start import run_recbole
-from tiny_data import N_ITEMS, N_USERS, SETTINGS, write_tiny
+from tiny_data import SETTINGS, write_tiny, write_tiny_tables
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.cli.tune import _show
 from recbole_irllrec.cluster import connected
-from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.runs import Evaluation, load_splits
 from recbole_irllrec.runs import train as train_run
 from recbole_irllrec.tuning import sweep as sweeps
@@ -298,15 +296,6 @@ def test_out_of_time_and_gone_on_with(ray_here, tmp_path):
     assert [e.metrics for e in trial.history] == [e.metrics for e in whole.history]
 
 
-def write_tables(data: Path, value: float) -> None:
-    """Text tables of the tiny data set, which are found by their names."""
-    for side, n in (("user", N_USERS), ("item", N_ITEMS)):
-        tokens = [f"{side[0]}{place}" for place in range(n)]
-        table = IntentTable.from_arrays(tokens, np.full((n, 3), value, np.float32), encoder="e", source="features")
-        for kind in ("profile", "intent"):
-            table.write(data / f"tiny/tiny.{side}_{kind}.parquet")
-
-
 def test_what_a_folder_holds(tmp_path):
     splits = tiny(tmp_path)
     about, folder = sweeps.check(plan_of(BPR), splits).about, Folder(Path("sweep"))
@@ -322,10 +311,10 @@ def test_what_a_folder_holds(tmp_path):
         with pytest.raises(IRLLRecError, match=f"holds another sweep, with {words}"):
             folder.begin(sweeps.check(other, splits).about, resume=True)
     texted, texts = Folder(Path("texted")), plan_of(IRLLREC, "IRLLRec")
-    write_tables(tmp_path / "data", 1.0)
+    write_tiny_tables(tmp_path / "data", 1.0)
     texted.begin(sweeps.check(texts, splits).about, resume=False)
     texted.begin(sweeps.check(texts, splits).about, resume=True)
-    write_tables(tmp_path / "data", 2.0)
+    write_tiny_tables(tmp_path / "data", 2.0)
     with pytest.raises(IRLLRecError, match="holds another sweep, with other texts: give what it was begun with"):
         texted.begin(sweeps.check(texts, splits).about, resume=True)
     folder.keep(Trial(2, {}))

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_irllrec.data.intents import IntentTable
+
 N_USERS, N_ITEMS, N_GROUPS = 48, 60, 4
 WORDS = ("warm", "sharp", "sturdy", "funny", "light", "old")
 SETTINGS = {
@@ -44,3 +46,12 @@ def write_tiny(folder: Path, name: str = "tiny", test_seed: int = 0) -> Path:
     users = [f"u{n}\t{WORDS[n % N_GROUPS]}" for n in range(N_USERS)]
     (own / f"{name}.user").write_text("\n".join(["user_id:token\tjob:token", *users]) + "\n")
     return folder
+
+
+def write_tiny_tables(folder: Path, value: float) -> None:
+    """Write text tables of the data set ``tiny`` below ``folder``, with this number everywhere."""
+    for side, n in (("user", N_USERS), ("item", N_ITEMS)):
+        tokens = [f"{side[0]}{place}" for place in range(n)]
+        table = IntentTable.from_arrays(tokens, np.full((n, 3), value, np.float32), encoder="e", source="features")
+        for kind in ("profile", "intent"):
+            table.write(folder / f"tiny/tiny.{side}_{kind}.parquet")
