@@ -1,6 +1,7 @@
 """Search spaces: what files say, what is refused, what is drawn."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,7 @@ def test_optuna_refuses_a_grid():
 @pytest.mark.parametrize("model", MODELS)
 def test_spaces_that_come_along(model, splits):
     space = read_space(default_path(model))
-    check_space(space, model, splits)
+    check_space(space, model, partial(config_of, model, splits))
     for number in range(5):
         config_of(model, splits, {**space.fixed, **space.draw(RandomDrawer(0, number), number)})
 
@@ -186,7 +187,7 @@ def test_files_that_make_no_sense(text, words):
 )
 def test_spaces_that_do_not_fit_the_model(model, text, words, splits):
     with pytest.raises(IRLLRecError, match=words) as refusal:
-        check_space(space_of(text), model, splits)
+        check_space(space_of(text), model, partial(config_of, model, splits))
     assert "space.yaml" in str(refusal.value)
 
 

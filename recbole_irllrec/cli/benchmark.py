@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -98,7 +99,7 @@ def benchmark(
     if context.invoked_subcommand:
         return
     from ..benchmark.execute import Resources, execute
-    from ..benchmark.plan import Options, continued, rows, shared
+    from ..benchmark.plan import Options, Row, continued, rows, shared
     from ..benchmark.report import write_report
     from ..benchmark.results import alone, begin, read_plan, read_results
     from ..cluster import connected
@@ -124,15 +125,18 @@ def benchmark(
     read_plan(folder)  # refuses a folder of something else
     config, given = _settings_of_data_set(dataset, data_path, config_files)
     asked = rows(options, given)
+
+    def config_with(row: Row, settings: dict[str, Any]) -> "Config":
+        return load_config(dataset, data_path, config_files, row.settings(settings), row.model)
+
     for row in asked:
-        load_config(dataset, data_path, config_files, row.settings(row.drawn[0]), row.model)  # refuses its settings
+        config_with(row, row.drawn[0])  # refuses its settings
+        if row.space is not None and spaces is not None:
+            check_space(row.space, row.model, partial(config_with, row))
     # Ray first: what it refuses leaves nothing behind.
     with connected(address, cpus=cpus_per_run, gpus=gpus_per_run), alone(folder):
         data_path, settings, how = _one_split(config, folder, data_path, config_files)
         splits = load_splits(dataset, data_path, config_files, {**asked[0].common, **settings})
-        for row in asked:
-            if row.space is not None and spaces is not None:
-                check_space(row.space, row.model, splits)
         plan = shared(asked, splits, how)
         if (before := read_plan(folder)) is not None:
             plan = continued(before, plan, folder)

@@ -3,7 +3,7 @@
 import difflib
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +17,7 @@ from recbole.utils.argument_list import training_arguments
 
 from ..errors import IRLLRecError
 from ..registration import MODELS
-from ..runs import TEXT_SETTINGS, Splits, config_of
+from ..runs import TEXT_SETTINGS
 from ..settings import ALIGNMENT_WEIGHTS, Settings
 
 KINDS = ("choice", "uniform", "loguniform", "randint", "grid")
@@ -260,8 +260,13 @@ def _in_order(path: Path, parameters: list[Parameter], fixed: dict) -> Iterator[
 # ---- does it fit the model? ------------------------------------------------------------------------------------------
 
 
-def check_space(space: Space, model: str, splits: Splits) -> None:
+def check_space(space: Space, model: str, config_with: Callable[[dict[str, Any]], Config]) -> None:
     """Refuse settings that the model does not have, that are not the model's to tune, or that it refuses.
+
+    Args:
+        space: what to draw.
+        model: whose settings these are.
+        config_with: a run's settings with these ones; raises `IRLLRecError` for one that is refused.
 
     Raises:
         IRLLRecError: says which, and what to do.
@@ -269,7 +274,7 @@ def check_space(space: Space, model: str, splits: Splits) -> None:
     known = tunable(model)
     for name in (*(p.name for p in space.parameters), *space.fixed):
         if name not in known:
-            raise IRLLRecError(f"{space.origin}: {_complaint(name, model, known, config_of(model, splits, {}))}")
+            raise IRLLRecError(f"{space.origin}: {_complaint(name, model, known, config_with({}))}")
     drawn_lengths = [p.name for p in space.parameters if p.name in _FIXED]
     if drawn_lengths:
         raise IRLLRecError(
@@ -282,7 +287,7 @@ def check_space(space: Space, model: str, splits: Splits) -> None:
         for value in parameter.possible:
             with_it = {**space.fixed, **_condition(parameter), parameter.name: value}
             try:
-                config_of(model, splits, with_it)
+                config_with(with_it)
             except IRLLRecError as error:
                 sentence = str(error).rstrip(".")
                 raise IRLLRecError(f"{space.origin}, {parameter.name}: {sentence}.") from None

@@ -89,7 +89,7 @@ def check(plan: Plan, splits: Splits) -> Checked:
             raise IRLLRecError(f"There is no {name} called {value!r}: give {' or '.join(known)}.")
     fixed = {**plan.space.fixed, "valid_metric": plan.metric}
     config = config_of(plan.model, splits, {"valid_metric": plan.metric})
-    check_space(plan.space, plan.model, splits)
+    check_space(plan.space, plan.model, partial(config_of, plan.model, splits))
     config = config_of(plan.model, splits, fixed)
     if config["eval_step"] < 1:
         raise IRLLRecError(f"The setting eval_step is {config['eval_step']}, so nothing is validated: give at least 1.")
