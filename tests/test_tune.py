@@ -273,6 +273,25 @@ def test_a_seed_that_fails_is_told_and_tried_again(ray_here, tmp_path, monkeypat
     assert again["seeds"].iloc[2].equals(found["seeds"].iloc[2])  # not run again
 
 
+def test_a_test_that_fails_is_told_and_tried_again(ray_here, tmp_path, monkeypatch, capsys):
+    splits, plan = tiny(tmp_path), plan_of(BPR, n_trials=1)
+
+    def unlucky(*_):
+        raise RuntimeError("no such luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeps, "test_best", unlucky)
+        found, folder = swept(plan, splits)
+    assert all((folder.path / name).is_file() for name in RESULTS)
+    _show(found, folder.path, "NDCG@10")
+    said = capsys.readouterr().out
+    assert "seed 2020 failed (--resume tries it again): RuntimeError: no such luck" in said and "nan" not in said
+    assert f"{found['best'].best.metrics['ndcg@10']:.4f}" in said
+    again, _ = swept(plan, splits, resume=True)
+    assert again["seeds"]["reason"].item() == "" and again["seeds"].notna().all(axis=None)
+    assert again["best"].history == found["best"].history  # not trained again
+
+
 @pytest.mark.slow
 def test_out_of_time_and_gone_on_with(ray_here, tmp_path):
     splits = tiny(tmp_path)

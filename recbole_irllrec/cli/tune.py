@@ -127,7 +127,10 @@ def _show(found: dict[str, Any], folder: Path, metric: str) -> None:
     table = Table()
     for column in ("metric", "valid", "test"):
         table.add_column(column, justify="left" if column == "metric" else "right")
-    for name in best.best.metrics:
+    for name, value in best.best.metrics.items():
+        if seeds.empty:
+            table.add_row(name, f"{value:.4f}", "failed")
+            continue
         cells = (seeds[f"{part} {name}"] for part in ("valid", "test"))
         spread = "" if len(seeds) == 1 else " ± {:.4f}"
         table.add_row(name, *(f"{cell.mean():.4f}" + spread.format(cell.std()) for cell in cells))

@@ -389,7 +389,10 @@ def _remote(function, plan: Plan):
 
 
 def _test_best(checked: Checked, splits: ray.ObjectRef, folder: Folder, best: Trial) -> dict[str, Any]:
-    """What the best trial is worth: validation and test metrics. Those are looked at once, and kept."""
+    """What the best trial is worth: validation and test metrics, or why they failed, which is tried again.
+
+    Test metrics are looked at once, and kept.
+    """
     assert best.best
     task, epoch = checked.task, best.best.epoch
     found = folder.read("best.json")
@@ -397,12 +400,15 @@ def _test_best(checked: Checked, splits: ray.ObjectRef, folder: Folder, best: Tr
         return found
     seed = config_of(task.model, checked.splits, {**task.settings, **best.settings})["seed"]
     checkpoint = folder.checkpoint(best.number)
-    if checkpoint.is_file():
-        tested = _remote(test_best, checked.plan).remote(task, splits, best.settings, checkpoint.read_bytes())
-        found = {"seed": seed, "epoch": epoch, "seconds": best.best.seconds, "valid": best.best.metrics}
-        found["test"] = ray.get(tested)
-    else:  # of a trial that has not ended, and others have since
-        found = ray.get(_remote(run_seed, checked.plan).remote(task, splits, best.settings, seed))
+    found = {"seed": seed, "epoch": epoch, "seconds": best.best.seconds, "valid": best.best.metrics}
+    try:
+        if checkpoint.is_file():
+            tested = _remote(test_best, checked.plan).remote(task, splits, best.settings, checkpoint.read_bytes())
+            found["test"] = ray.get(tested)
+        else:  # of a trial that has not ended, and others have since
+            found = ray.get(_remote(run_seed, checked.plan).remote(task, splits, best.settings, seed))
+    except ray.exceptions.RayError as error:
+        return {**found, "failed": _reason(error)}
     found = {"trial": best.number, **found}
     folder.write("best.json", found)
     return found
