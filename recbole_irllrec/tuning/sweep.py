@@ -440,7 +440,7 @@ def _run_seeds(checked: Checked, splits: ray.ObjectRef, folder: Folder, best: Tr
 
 
 def _reason(error: ray.exceptions.RayError) -> str:
-    """Why a seed failed, in a line: what was raised, or what became of the process."""
+    """Why a test or a seed failed, in a line: what was raised, or what became of the process."""
     if isinstance(error, ray.exceptions.RayTaskError):
         return reason_of(error.cause)
     return report.reason_of_loss(str(error), _RETRIES + 1)
