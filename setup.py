@@ -32,7 +32,7 @@ setup(
     },
     package_data={"recbole_irllrec.properties": ["*.yaml", "*/*.yaml"], "recbole_irllrec": ["py.typed"]},
     install_requires=[
-        "recbole==1.2.1",  # registration and compat.py rest on this release's look-up places
+        "recbole==1.2.1",  # registration and compat rest on this release's look-up places
         "torch>=2.4",
         "numpy>=1.24,<2",  # Ray 2.6.3 and RecBole 1.2.1 use names that numpy 2 dropped
         "scipy>=1.10",

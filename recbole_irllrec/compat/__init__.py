@@ -1,0 +1,24 @@
+"""What RecBole 1.2.1 needs on current versions of torch, numpy and SciPy, and where it follows strings from files.
+
+:func:`apply` is called on ``import recbole_irllrec``. Each mend is a function that says why it is here and until when.
+"""
+
+import functools
+
+import recbole.quick_start  # whatever imports get_model is there before it is replaced
+import recbole.trainer  # noqa: F401
+
+from . import files, models, versions
+from .models import find_model, get_model, model_names
+
+__all__ = ["apply", "find_model", "get_model", "model_names"]
+
+
+@functools.cache
+def apply() -> None:
+    """Mend RecBole in this process. A second call does nothing."""
+    versions.restore_numpy_aliases()
+    versions.restore_dok_update()
+    files.read_checkpoints_safely()
+    files.read_saved_data_safely()
+    models.answer_for_models()
