@@ -4,7 +4,8 @@ The texts wait in a Parquet file on disk until it is known which reviews are kep
 integers and two numbers, and each id once.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +21,9 @@ from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.files import atomic_folder
 
 from .atomic import check_name, harmless, numbers, refuse_overwriting, settings_text, write_header, write_lines
+from .markup import are_source, plain_texts
 
-# What a reader of reviews yields, in batches; the last three columns may be missing.
+# The columns of reviews; the last three may be missing.
 REVIEWS = pa.schema(
     {"user": pa.string(), "item": pa.string(), "rating": pa.float64(), "timestamp": pa.float64(), "text": pa.string()}
 )
@@ -39,19 +41,27 @@ class Keep:
     seed: int = 2020  # of the sample
 
 
+class Reviews(NamedTuple):
+    """What a reader of reviews gives."""
+
+    batches: Iterable[pa.RecordBatch]  # columns: those of `REVIEWS`
+    counts: Counter[str]  # what it has to say, in words; complete when all batches are read
+
+
 class Features(NamedTuple):
     """What is known about users or items."""
 
     fields: dict[str, str]  # the names of the columns after the id, and RecBole's types of them
-    batches: Iterable[pa.RecordBatch]  # columns: the id, then the fields, strings
+    batches: Iterable[pa.RecordBatch]  # columns: the id, then the fields, strings; those of texts may be lists of them
     origin: Path
     once: bool = False  # refuse repeated ids, of which otherwise the first row is kept
+    separators: Mapping[str, str] = {}  # of the texts in a field's lists, where it is not a comma
 
 
 def convert(
     out: Path,
     name: str,
-    reviews: Iterable[pa.RecordBatch],
+    reviews: Reviews,
     features: dict[str, Features],
     keep: Keep,
     force: bool = False,
@@ -61,7 +71,7 @@ def convert(
     Args:
         out: the folder of the data sets.
         name: the data set's name.
-        reviews: batches with the columns of `REVIEWS`.
+        reviews: the reviews; markup in their texts is resolved, as in the features.
         features: of "user" and of "item"; only those of users and items that are kept are written.
         keep: which reviews are kept.
         force: replace what is there; other files in the folder stay.
@@ -82,13 +92,15 @@ def convert(
     return counts
 
 
-def _write_interactions(stem: Path, reviews: Iterable[pa.RecordBatch], keep: Keep) -> tuple[dict[str, pa.Array], dict]:
+def _write_interactions(stem: Path, reviews: Reviews, keep: Keep) -> tuple[dict[str, pa.Array], dict]:
     """Write ``<stem>.inter`` and ``<stem>.reviews.parquet``; returns the ids kept on each side, and the counts."""
     spilled = stem.with_name("texts.parquet")
-    columns = _read(reviews, spilled, keep)
+    columns = _read(reviews.batches, spilled, keep)
     codes = {side: columns[side].indices.to_numpy() for side in SIDES}
     ids = {side: columns[side].dictionary for side in SIDES}
-    kept, counts = _choose(codes, columns, keep)
+    counts: dict[str, int] = {"reviews read": len(codes["user"]), **reviews.counts, **_without(columns)}
+    kept, dropped = _choose(codes, columns, keep)
+    counts |= dropped
     tokens = {side: _tokens(side, ids[side]) for side in SIDES}
     places = pa.array(np.flatnonzero(kept))
     chosen: dict[str, pa.Array] = {
@@ -101,7 +113,8 @@ def _write_interactions(stem: Path, reviews: Iterable[pa.RecordBatch], keep: Kee
         write_header(file, [fields[name] for name in chosen])
         write_lines(file, [values if name in SIDES else numbers(values) for name, values in chosen.items()])
     if spilled.is_file():
-        _write_texts(stem.with_name(f"{stem.name}.reviews.parquet"), spilled, kept, chosen)
+        resolved = _write_texts(stem.with_name(f"{stem.name}.reviews.parquet"), spilled, kept, chosen)
+        counts |= _some({"review texts with HTML, which is resolved": resolved})
         spilled.unlink()
     ids_kept = {side: ids[side].take(pa.array(np.unique(codes[side][kept]))) for side in SIDES}
     escaped = sum(pc.sum(pc.not_equal(escape_tokens(ids_kept[side]), ids_kept[side])).as_py() for side in SIDES)
@@ -150,35 +163,44 @@ def _read(reviews: Iterable[pa.RecordBatch], spilled: Path, keep: Keep) -> dict[
     }
 
 
+def _without(columns: dict[str, pa.Array]) -> dict[str, int]:
+    """How many reviews lack what others have."""
+    names = {"rating": "a rating", "timestamp": "a time"}
+    lacking = {what: columns[name].null_count for name, what in names.items() if name in columns}
+    return _some({f"reviews without {what} (empty, or NA, null and the like)": n for what, n in lacking.items()})
+
+
+def _some(counts: Mapping[str, int]) -> dict[str, int]:
+    return {what: number for what, number in counts.items() if number}
+
+
 def _choose(codes: dict[str, np.ndarray], columns: dict[str, pa.Array], keep: Keep) -> tuple[np.ndarray, dict]:
     """Which reviews are kept, [n] bool, and how many each rule has dropped."""
-    counts = {"reviews read": len(codes["user"])}
     kept = _latest(codes, columns.get("timestamp"))
-    left = counts["reviews read"]
+    left = {"": len(kept)}  # after each rule
+    counts: dict[str, int] = {}
 
-    def count(what: str) -> None:
-        nonlocal left
-        counts[what] = left - int(kept.sum())
-        left -= counts[what]
+    def count(dropped: str, rule: str) -> None:
+        counts[dropped] = list(left.values())[-1] - int(kept.sum())
+        left[rule] = int(kept.sum())
 
-    count("repeated: only the latest review of a user and item is kept")
+    count("repeated: only the latest review of a user and item is kept", "the latest of each user and item")
     if keep.min_rating is not None:
         kept &= pc.fill_null(pc.greater_equal(columns["rating"], keep.min_rating), False).to_numpy(False)
-        count(f"rated below {keep.min_rating:g}")
+        count(f"rated below {keep.min_rating:g}", f"--min-rating {keep.min_rating:g}")
     if keep.sample_users is not None:
         users = np.unique(codes["user"][kept])
         size = max(1, round(keep.sample_users * len(users)))
         sample = np.random.default_rng(keep.seed).choice(users, min(size, len(users)), replace=False)
         kept &= np.isin(codes["user"], sample)
-        count("of users outside the sample")
+        count("of users outside the sample", f"--sample-users {keep.sample_users:g}")
     if keep.k_core > 1:
         _shrink_to_core(codes, kept, keep.k_core)
-        count(f"outside the {keep.k_core}-core")
+        count(f"outside the {keep.k_core}-core", f"--k-core {keep.k_core}")
     if not kept.any():
-        raise IRLLRecError(
-            f"None of the {len(kept)} reviews is left after the filters: lower --min-rating or --k-core, or raise "
-            f"--sample-users."
-        )
+        after = ", ".join(f"{number:,} after {rule}" for rule, number in list(left.items())[1:])
+        lacking = "".join(f" ({number:,} {what})" for what, number in _without(columns).items())
+        raise IRLLRecError(f"None of the {len(kept):,} reviews{lacking} is left: {after}: loosen these filters.")
     return kept, counts
 
 
@@ -214,24 +236,32 @@ def _tokens(side: str, ids: pa.Array) -> pa.Array:
     return tokens
 
 
-def _write_texts(path: Path, spilled: Path, kept: np.ndarray, chosen: dict[str, pa.Array]) -> None:
-    """Write the kept reviews, in the order of the ``.inter`` file."""
+def _write_texts(path: Path, spilled: Path, kept: np.ndarray, chosen: dict[str, pa.Array]) -> int:
+    """Write the kept reviews, in the order of the ``.inter`` file; returns how many texts had markup."""
     n = len(chosen["user"])
     columns = {name: chosen.get(name, pa.nulls(n, REVIEWS.field(name).type)) for name in REVIEWS.names[:-1]}
     with pq.ParquetFile(spilled) as texts, pq.ParquetWriter(path, REVIEWS, compression="zstd") as writer:
-        read = written = 0
+        read = written = resolved = 0
         for batch in tqdm(texts.iter_batches(_ROWS), path.name, -(-len(kept) // _ROWS), delay=1):
             said = batch["text"].filter(pa.array(kept[read : read + len(batch)]))
+            plain = plain_texts(said)
             rows = [columns[name].slice(written, len(said)).cast(REVIEWS.field(name).type) for name in columns]
-            writer.write_batch(pa.record_batch([*rows, said], schema=REVIEWS))
+            writer.write_batch(pa.record_batch([*rows, plain], schema=REVIEWS))
             read += len(batch)
             written += len(said)
+            resolved += _differing(plain, said)
+    return resolved
+
+
+def _differing(some: pa.Array, others: pa.Array) -> int:
+    return pc.sum(pc.not_equal(some, others), min_count=0).as_py()
 
 
 def _write_features(path: Path, side: str, features: Features, ids: pa.Array) -> dict[str, int]:
     """Write the features of the given ids as an atomic file, in the order in which they come."""
     seen = np.zeros(len(ids), bool)
     repeated = unknown = 0
+    faults: Counter[str] = Counter()
     with open(path, "wb") as file:
         write_header(file, [f"{side}_id:token", *(f"{name}:{kind}" for name, kind in features.fields.items())])
         for batch in features.batches:
@@ -247,10 +277,16 @@ def _write_features(path: Path, side: str, features: Features, ids: pa.Array) ->
             unknown += int((~wanted).sum())
             seen[where[new]] = True
             rows = batch.filter(pa.array(new))
-            values = [
-                harmless(rows[i]) if kind != "float" else rows[i]
-                for i, kind in enumerate(features.fields.values(), start=1)
-            ]
+            values = []
+            for column, (name, kind) in zip(rows.columns[1:], features.fields.items(), strict=True):
+                if kind == "float":
+                    faults[f"{side}s whose {name} is missing or no number"] += column.null_count
+                    values.append(column)
+                else:
+                    texts, resolved, sources = _plain(column, features.separators.get(name, ", "))
+                    faults[f"{side}s with HTML in their {name}, which is resolved"] += resolved
+                    faults[f"{side}s whose {name} is page source, script or style, and counts as missing"] += sources
+                    values.append(harmless(texts))
             if len(rows):
                 write_lines(file, [escape_tokens(rows[0]), *values])
     if not seen.any():
@@ -262,4 +298,29 @@ def _write_features(path: Path, side: str, features: Features, ids: pa.Array) ->
         f"{side}s with features": int(seen.sum()),
         f"rows of other {side}s in {features.origin.name}": unknown,
         f"repeated rows in {features.origin.name}": repeated,
+        **_some(faults),
     }
+
+
+def _plain(column: pa.Array, separator: str) -> tuple[pa.Array, int, int]:
+    """Texts, or the joined texts of lists, without markup; how many rows had some, and how many page source."""
+    lists = pa.types.is_list(column.type)
+    parts = column.flatten() if lists else column
+    rows = pc.list_parent_indices(column).to_numpy() if lists else np.arange(len(column))
+    plain = plain_texts(parts)
+    source = are_source(parts, plain)
+    resolved = np.unique(rows[pc.fill_null(pc.not_equal(parts, plain), False).to_numpy(False)])
+    sources = np.unique(rows[source.to_numpy(False)])
+    plain = pc.if_else(source, "", plain)
+    texts = _joined(plain, rows, len(column), separator) if lists else plain
+    return texts, len(np.setdiff1d(resolved, sources)), len(sources)
+
+
+def _joined(parts: pa.Array, rows: np.ndarray, n: int, separator: str) -> pa.Array:
+    """The texts of each of n rows, each text once; ``rows`` ascends."""
+    codes = parts.dictionary_encode()
+    pairs = rows * max(len(codes.dictionary), 1) + codes.indices.to_numpy()
+    first = np.sort(np.unique(pairs, return_index=True)[1])
+    first = first[pc.not_equal(parts, "").to_numpy(False)[first]]
+    offsets = np.searchsorted(rows[first], np.arange(n + 1)).astype(np.int32)
+    return pc.binary_join(pa.ListArray.from_arrays(offsets, parts.take(pa.array(first))), separator)

@@ -1,20 +1,22 @@
 """Reviews, items and users from CSV files of any delimiter."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
 from recbole_irllrec.errors import IRLLRecError
 
-from .convert import Features
+from .convert import Features, Reviews
 from .sources import open_text
+from .times import Times
+from .values import finite, floats, without_missing
 
 _BLOCK = 1 << 24  # bytes; a row must fit
 
@@ -25,29 +27,37 @@ class Dialect:
 
     delimiter: str = ","
     quotes: bool = True  # whether a double quote at the beginning of a value encloses it
+    backslash: bool = False  # whether a backslash makes the next character an ordinary one
 
 
-def csv_reviews(path: Path, columns: dict[str, str | None], dialect: Dialect) -> Iterator[pa.RecordBatch]:
+def csv_reviews(path: Path, columns: dict[str, str | None], dialect: Dialect) -> Reviews:
     """The reviews of a CSV file with a header.
 
     Args:
         path: the file, plain or gzipped.
         columns: for each column of `convert.REVIEWS` the file's column, or None where it has none. Timestamps are
-            numbers, or dates, which become seconds since 1970.
+            what `times` reads, and become seconds since 1970.
         dialect: how its values are parted.
 
     Raises:
         IRLLRecError: while it is read: the file is no such table, has no such column, or a row has no user or item.
     """
+    counts: Counter[str] = Counter()
     wanted = {ours: theirs for ours, theirs in columns.items() if theirs is not None}
+    return Reviews(_parsed(path, wanted, dialect, counts), counts)
+
+
+def _parsed(path: Path, wanted: dict[str, str], dialect: Dialect, counts: Counter[str]) -> Iterator[pa.RecordBatch]:
+    times = Times(path, wanted.get("timestamp", ""), counts)
     row = 1
     for batch in _batches(path, list(wanted.values()), dialect):
         arrays = dict(zip(wanted, batch.columns, strict=True))
         for side in ("user", "item"):
             _refuse_empty(path, row, wanted[side], arrays[side])
-        for name, parse in (("rating", _floats), ("timestamp", _seconds)):
-            if name in arrays:
-                arrays[name] = parse(path, wanted[name], arrays[name])
+        if "rating" in arrays:
+            arrays["rating"] = floats(path, wanted["rating"], row, arrays["rating"])
+        if "timestamp" in arrays:
+            arrays["timestamp"] = times.seconds(row, arrays["timestamp"])
         yield pa.record_batch(arrays)
         row += len(batch)
 
@@ -55,7 +65,7 @@ def csv_reviews(path: Path, columns: dict[str, str | None], dialect: Dialect) ->
 def csv_features(path: Path, id_column: str, side: str, taken: set[str], dialect: Dialect) -> Features:
     """What a CSV file says about users or items: every column but the id's.
 
-    A column that holds numbers alone becomes a ``float``, any other a ``token_seq``.
+    A column that holds numbers and words for nothing alone becomes a ``float``, any other a ``token_seq``.
 
     Args:
         path: the file, plain or gzipped.
@@ -82,15 +92,22 @@ def csv_features(path: Path, id_column: str, side: str, taken: set[str], dialect
             raise IRLLRecError(f"{path} has a column {name!r}, which cannot be a field's name: rename it.")
         fields[field] = "float" if numeric[name] else "token_seq"
     taken |= set(fields)
-    return Features(fields, _identified(path, [id_column, *names], dialect), path, once=True)
+    return Features(fields, _identified(path, {id_column: False, **numeric}, dialect), path, once=True)
 
 
-def _identified(path: Path, names: list[str], dialect: Dialect) -> Iterator[pa.RecordBatch]:
+def _identified(path: Path, numeric: dict[str, bool], dialect: Dialect) -> Iterator[pa.RecordBatch]:
+    names = list(numeric)
     row = 1
     for batch in _batches(path, names, dialect):
         _refuse_empty(path, row, names[0], batch[0])
-        yield batch
+        columns = [without_missing(batch[name]) if numeric[name] else batch[name] for name in names]
+        yield pa.record_batch(columns, names)
         row += len(batch)
+
+
+def _is_numeric(values: pa.Array) -> bool:
+    known = without_missing(values)
+    return finite(known).null_count == known.null_count
 
 
 def _refuse_empty(path: Path, row: int, name: str, ids: pa.Array) -> None:
@@ -118,7 +135,7 @@ def _batches(path: Path, names: list[str], dialect: Dialect) -> Iterator[pa.Reco
             )
     empty = True
     with open_text(path) as file:
-        quotes = _QuoteCounter(file)
+        quotes = _Quotes(path, file, dialect)
         try:
             for batch in _open(path, quotes, names, dialect):
                 empty = empty and len(batch) == 0
@@ -134,19 +151,43 @@ def _batches(path: Path, names: list[str], dialect: Dialect) -> Iterator[pa.Reco
         )
 
 
-class _QuoteCounter:
-    """Counts the quotes of a file as it is read: pyarrow takes one that is never closed for one closed at the end."""
+class _Quotes:
+    """Looks at the quotes of a file as it is read, with which pyarrow is content whatever they are.
+
+    It takes a quote that is never closed for one closed at the end, and one after a backslash for the end of the value.
+    """
 
     closed = False
 
-    def __init__(self, file: BinaryIO):
-        self._file = file
+    def __init__(self, path: Path, file: BinaryIO, dialect: Dialect):
+        self._path, self._file, self._dialect = path, file, dialect
+        # In a file that doubles its quotes, only a delimiter, a line's end or another quote comes after a quote.
+        self._escaped = re.compile(rb'\\"[^"\r\n%s]' % re.escape(dialect.delimiter.encode()))
+        self._lines = 1
+        self._rest = b""  # of what was read before, whose meaning the next byte decides
         self.number = 0
 
     def read(self, size: int = -1) -> bytes:
         content = self._file.read(size)
-        self.number += content.count(b'"')
+        if self._dialect.backslash:
+            plain = re.sub(rb"\\.", b"", self._rest + content, flags=re.DOTALL)
+            self._rest = b"\\" if plain.endswith(b"\\") else b""
+            self.number += plain.count(b'"')
+        elif self._dialect.quotes:
+            self._refuse_backslash(content)
+            self.number += content.count(b'"')
         return content
+
+    def _refuse_backslash(self, content: bytes) -> None:
+        seen = self._rest + content
+        if found := self._escaped.search(seen):
+            line = self._lines + seen.count(b"\n", 0, found.start())
+            raise IRLLRecError(
+                f"{self._path}, line {line}, has a quote after a backslash: give --backslash if the file writes quotes "
+                f"within values so, or --no-quotes if quotes are ordinary characters in it."
+            )
+        self._rest = seen[-2:]
+        self._lines += seen.count(b"\n", 0, len(seen) - len(self._rest))
 
     def close(self) -> None:
         self._file.close()
@@ -161,6 +202,7 @@ def _open(path: Path, file: Any, names: list[str] | None, dialect: Dialect) -> p
             pyarrow.csv.ParseOptions(
                 delimiter=dialect.delimiter,
                 quote_char='"' if dialect.quotes else False,
+                escape_char="\\" if dialect.backslash else False,
                 newlines_in_values=dialect.quotes,
             ),
             pyarrow.csv.ConvertOptions(
@@ -175,44 +217,3 @@ def _open(path: Path, file: Any, names: list[str] | None, dialect: Dialect) -> p
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:200]
-
-
-def _is_numeric(values: pa.Array) -> bool:
-    """Whether each is a number or empty; to a cast alone, ``nan`` and ``inf`` are numbers as well."""
-    plain = pc.match_substring_regex(values, r"^ *([-+]?[0-9.]+([eE][-+]?[0-9]+)?)? *$")
-    return pc.all(plain, min_count=0).as_py() and _casts(values)
-
-
-def _casts(values: pa.Array) -> bool:
-    try:
-        _cast(values)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def _cast(values: pa.Array) -> pa.Array:
-    """Numbers; null where empty."""
-    trimmed = pc.utf8_trim_whitespace(values)
-    return pc.cast(pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed), pa.float64())
-
-
-def _floats(path: Path, name: str, values: pa.Array) -> pa.Array:
-    try:
-        return _cast(values)
-    except pa.ArrowInvalid as error:
-        raise IRLLRecError(f"{path}, column {name}, holds what is no number ({error}): name another column.") from None
-
-
-def _seconds(path: Path, name: str, values: pa.Array) -> pa.Array:
-    if _casts(values):
-        return _cast(values)
-    try:
-        dates = pd.to_datetime(values.to_pandas().replace("", None), utc=True, format="ISO8601")
-    except ValueError as error:
-        raise IRLLRecError(
-            f"{path}, column {name}, holds what is neither a number nor a date as 2024-12-31 or "
-            f"2024-12-31T23:59:59 ({_first_line(error)}): convert it, or name another column."
-        ) from None
-    seconds = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-    return pa.array(seconds, pa.float64(), from_pandas=True)

@@ -1,5 +1,7 @@
 """The reviews and metadata that Amazon's and Yelp's data sets publish as JSON, one object a line."""
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
 from itertools import chain
@@ -10,8 +12,9 @@ import pyarrow as pa
 
 from recbole_irllrec.errors import IRLLRecError
 
-from .convert import REVIEWS, Features
+from .convert import REVIEWS, Features, Reviews
 from .sources import json_objects
+from .values import MISSING
 
 _ROWS = 20_000  # objects in a batch
 _Row = tuple[Any, ...]
@@ -29,22 +32,22 @@ _YELP_ITEM = {"business_name": "token_seq", "categories": "token_seq", "city": "
 _YELP_USER = {"user_name": "token_seq", "yelping_since": "token"}
 
 
-def amazon_reviews(paths: Iterable[Path]) -> Iterator[pa.RecordBatch]:
+def amazon_reviews(paths: Iterable[Path]) -> Reviews:
     """The reviews of 2014 and 2018 (``reviewerID``) and of 2023 (``user_id``, ``parent_asin``)."""
     files = list(paths)
     for path in files:
         _refuse_others(path, _amazon_review)
-    return chain.from_iterable(_batches(path, _amazon_review, REVIEWS) for path in files)
+    return Reviews(chain.from_iterable(_batches(path, _amazon_review, REVIEWS) for path in files), Counter())
 
 
 def amazon_items(path: Path) -> Features:
     """The metadata of 2014, 2018 or 2023."""
-    return _features(path, _amazon_item, _AMAZON_ITEM)
+    return _features(path, _amazon_item, _AMAZON_ITEM)._replace(separators={"description": " "})
 
 
-def yelp_reviews(path: Path) -> Iterator[pa.RecordBatch]:
+def yelp_reviews(path: Path) -> Reviews:
     """``yelp_academic_dataset_review.json``."""
-    return _batches(path, _yelp_review, REVIEWS)
+    return Reviews(_batches(path, _yelp_review, REVIEWS), Counter())
 
 
 def yelp_items(path: Path) -> Features:
@@ -75,11 +78,11 @@ def _amazon_review(record: dict) -> _Row:
 def _amazon_item(record: dict) -> _Row:
     return (
         _id(record, "parent_asin" if "parent_asin" in record else "asin"),
-        _words(record.get("title")),
-        _words(record.get("brand") or record.get("store")),
-        _words(record.get("categories") or record.get("category")),
-        _words(record.get("features") or record.get("feature")),
-        _words(record.get("description"), " "),
+        _texts(record.get("title")),
+        _texts(record.get("brand") or record.get("store")),
+        _texts(record.get("categories") or record.get("category")),
+        _texts(record.get("features") or record.get("feature")),
+        _texts(record.get("description")),
         _price(record.get("price")),
     )
 
@@ -91,11 +94,12 @@ def _yelp_review(record: dict) -> _Row:
 
 
 def _yelp_item(record: dict) -> _Row:
-    return _id(record, "business_id"), *(_words(record.get(name)) for name in ("name", "categories", "city", "state"))
+    return _id(record, "business_id"), *(_texts(record.get(name)) for name in ("name", "categories", "city", "state"))
 
 
 def _yelp_user(record: dict) -> _Row:
-    return _id(record, "user_id"), _words(record.get("name")), _words(record.get("yelping_since"))[:4]  # the year
+    year = [since[:4] for since in _texts(record.get("yelping_since"))]
+    return _id(record, "user_id"), _texts(record.get("name")), year
 
 
 def _batches(path: Path, row: Callable[[dict], _Row], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -138,13 +142,21 @@ def _batch(rows: list[_Row], schema: pa.Schema) -> pa.RecordBatch:
 def _array(values: list, kind: pa.DataType) -> pa.Array:
     try:
         return pa.array(values, kind)
-    except UnicodeEncodeError:  # half a surrogate pair, which JSON can say and UTF-8 cannot
-        return pa.array([v and v.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for v in values], kind)
+    except UnicodeEncodeError:
+        return pa.array(_whole(values), kind)
+
+
+def _whole(value: Any) -> Any:
+    """A text, or a list's, without half surrogate pairs, which JSON can say and UTF-8 cannot."""
+    if isinstance(value, list):
+        return [_whole(part) for part in value]
+    return value and value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _features(path: Path, row: Callable[[dict], _Row], fields: dict[str, str]) -> Features:
     _refuse_others(path, row)
-    schema = pa.schema({name: pa.string() for name in ("id", *fields)})
+    kinds = {name: pa.string() if kind == "float" else pa.list_(pa.string()) for name, kind in fields.items()}
+    schema = pa.schema({"id": pa.string(), **kinds})
     return Features(fields, _batches(path, row, schema), path)
 
 
@@ -157,7 +169,12 @@ def _id(record: dict, name: str) -> str:
 
 def _number(record: dict, name: str) -> float | None:
     found = record.get(name)
-    return None if found is None else float(found)
+    if found is None or (isinstance(found, str) and found.strip().lower() in MISSING):
+        return None
+    number = float(found)
+    if math.isinf(number):
+        raise ValueError(f"{name} is infinite")
+    return None if math.isnan(number) else number
 
 
 def _text(record: dict, name: str) -> str:
@@ -167,16 +184,17 @@ def _text(record: dict, name: str) -> str:
     return found or ""
 
 
-def _words(value: Any, separator: str = ", ") -> str:
-    """A text, or the texts of a list, which may hold lists, each once."""
+def _texts(value: Any) -> list[str]:
+    """A text, or the texts of a list, which may hold lists."""
     if isinstance(value, list):
-        return separator.join(dict.fromkeys(filter(None, (_words(part, separator) for part in value))))
-    return value if isinstance(value, str) else ""
+        return [text for part in value for text in _texts(part)]
+    return [value] if isinstance(value, str) else []
 
 
-def _price(value: Any) -> str:
+def _price(value: Any) -> str | None:
     """A price as a number: it is a number, ``"$1,299.00"`` or anything else, which is none."""
     try:
-        return str(float(str(value).replace("$", "").replace(",", "")))
+        price = float(str(value).replace("$", "").replace(",", ""))
     except ValueError:
-        return ""
+        return None
+    return str(price) if math.isfinite(price) else None

@@ -4,6 +4,7 @@ import ast
 import gzip
 import io
 import json
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from tqdm import tqdm
 from recbole_irllrec.errors import IRLLRecError
 
 _GZIP = b"\x1f\x8b"
+_NAMES = {"nan": math.nan, "NaN": math.nan, "inf": math.inf, "Infinity": math.inf}
+_NAMES |= {"null": None, "true": True, "false": False}
 
 
 class _Counted(io.RawIOBase):
@@ -85,10 +88,17 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     return found
 
 
+class _Names(ast.NodeTransformer):
+    """Puts numbers and constants in place of the names by which Python, pandas and JSON print them."""
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(_NAMES[node.id]) if node.id in _NAMES else node
+
+
 def _python_literal(text: str) -> Any:
-    if not text.lstrip().startswith("{'"):
+    if not text.lstrip().startswith("{"):
         return None
     try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return ast.literal_eval(_Names().visit(ast.parse(text.strip(), mode="eval")))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None

@@ -202,7 +202,7 @@ def test_amazon_of_2014_whose_metadata_is_python():
     Path("m.json").write_text("{'asin': 'B', 'title': \"Dune's\", 'categories': [['Books', 'SF'], ['Books']]}\n")
     assert irllrec("data", "convert", "amazon", "r.json", "--metadata=m.json", "--name=b") == 0
     features, _ = read_atomic_file("dataset/b/b.item")
-    assert features.loc[0, ["title", "categories"]].tolist() == ["Dune's", "Books, SF, Books"]
+    assert features.loc[0, ["title", "categories"]].tolist() == ["Dune's", "Books, SF"]
 
 
 def test_amazon_of_2023_and_its_latest_reviews():
@@ -354,8 +354,8 @@ def test_bad_columns_features_and_names(capsys, old_data_set):
     write_csv("ids.csv", ["item_id"], [("i",)])
     write_csv("colon.csv", ["item_id", "a:b"], [("i", "x")])
     for option, words in {
-        "--rating=stars": "column stars, holds what is no number",
-        "--timestamp=when": "column when, holds what is neither a number nor a date",
+        "--rating=stars": "row 1, column stars, holds 'many', which is no number",
+        "--timestamp=when": "row 1, column when, holds 'soon', which is neither a number nor a date",
         "--text=review": "no column 'review'",
         "--items=nowhere.csv": "nowhere.csv: no such file",
         "--items=twice.csv": "two rows of the item 'i'",
@@ -435,6 +435,6 @@ def test_killed_at_a_rename(at, capsys, old_data_set):
 def test_numbers_are_written_exactly():
     values = [0.1, 1e22, 1_588_687_728.923, 5.0, np.pi, 1_588_687_728.0]
     write_csv("r.csv", ["user_id", "item_id", "n"], [("u", i, repr(v)) for i, v in enumerate(values)])
-    assert irllrec("data", "convert", "csv", "r.csv", "--name=s", "--timestamp=n") == 0
+    assert irllrec("data", "convert", "csv", "r.csv", "--name=s", "--rating=n") == 0
     assert [float(line.split("\t")[2]) for line in lines("s")[1:]] == values
     assert lines("s")[-1].endswith("\t1588687728")

@@ -190,7 +190,8 @@ def from_csv(
     item: Annotated[str, typer.Option(help="Column of item ids, in the file of items as well.")] = "item_id",
     rating: Annotated[str | None, typer.Option(help="Column of ratings.", show_default=False)] = None,
     timestamp: Annotated[
-        str | None, typer.Option(help="Column of times: numbers, or dates such as 2024-12-31.", show_default=False)
+        str | None,
+        typer.Option(help="Column of times: seconds, milliseconds, 20241231, 2024-12-31.", show_default=False),
     ] = None,
     text: Annotated[str | None, typer.Option(help="Column of review texts.", show_default=False)] = None,
     items: Annotated[
@@ -201,6 +202,9 @@ def from_csv(
     ] = None,
     delimiter: Annotated[str, typer.Option(help=r"What parts the values: one character, or \t.")] = ",",
     no_quotes: Annotated[bool, typer.Option("--no-quotes", help="Quotes are ordinary characters.")] = False,
+    backslash: Annotated[
+        bool, typer.Option("--backslash", help=r"A backslash makes the next character an ordinary one: \" is a quote.")
+    ] = False,
     out: Out = Path("dataset"),
     min_rating: MinRating = None,
     sample_users: SampleUsers = None,
@@ -217,7 +221,7 @@ def from_csv(
     delimiter = "\t" if delimiter == r"\t" else delimiter
     if len(delimiter) != 1 or not delimiter.isascii():
         raise typer.BadParameter(f"--delimiter is {delimiter!r}: give one ASCII character.")
-    dialect = Dialect(delimiter, not no_quotes)
+    dialect = Dialect(delimiter, not no_quotes, backslash)
     columns = {"user": user, "item": item, "rating": rating, "timestamp": timestamp, "text": text}
     taken = {"user_id", "item_id", "rating", "timestamp"}
     features = {}
