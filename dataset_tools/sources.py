@@ -16,7 +16,8 @@ from tqdm import tqdm
 from recbole_irllrec.errors import IRLLRecError
 
 _GZIP = b"\x1f\x8b"
-_NAMES = {"nan": math.nan, "NaN": math.nan, "inf": math.inf, "Infinity": math.inf}
+# Names by which Python, pandas and JSON print numbers and constants.
+_NAMES: dict[str, float | None] = {"nan": math.nan, "NaN": math.nan, "inf": math.inf, "Infinity": math.inf}
 _NAMES |= {"null": None, "true": True, "false": False}
 
 
@@ -89,7 +90,7 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 class _Names(ast.NodeTransformer):
-    """Puts numbers and constants in place of the names by which Python, pandas and JSON print them."""
+    """Puts in place of names what they stand for."""
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         return ast.Constant(_NAMES[node.id]) if node.id in _NAMES else node

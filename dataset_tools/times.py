@@ -39,7 +39,7 @@ class Times:
         self._kind: str | None = None
 
     def seconds(self, row: int, values: pa.Array) -> pa.Array:
-        """Seconds since 1970, float64, exact to the microsecond; null where there is a word for nothing.
+        """Seconds since 1970, float64, exact to the microsecond until 2116; null where there is a word for nothing.
 
         Args:
             row: the number of the first of these rows.
@@ -96,7 +96,7 @@ def _since_1970(values: pa.Array, unit: str) -> pa.Array:
     """Numbers of one unit; zero is 1970 in each."""
     numbers = finite(values).to_numpy(zero_copy_only=False)
     if unit == "nanoseconds":
-        numbers, unit = np.round(numbers / 10**3), "microseconds"  # which a float holds
+        numbers, unit = np.round(numbers / 10**3), "microseconds"  # which a float holds, until 2116
     times = numbers / _UNITS[unit]
     sizes = np.abs(times)
     fitting = (sizes <= _LATEST) & ((unit == "seconds") | (sizes > _LATEST / 10**3) | (sizes == 0))
