@@ -45,7 +45,7 @@ def build(found, model="BPR", eval_args=LAST, **more):
 
 
 def pairs(part):
-    names = [part.field2id_token[f][part.inter_feat[f].numpy()].tolist() for f in ("user_id", "item_id")]
+    names = [part.field2id_token[f][np.asarray(part.inter_feat[f])].tolist() for f in ("user_id", "item_id")]
     return list(zip(*names, strict=True))
 
 
@@ -96,7 +96,7 @@ MILLISECONDS = st.integers(NOW * 1000, NOW * 1000 + 3000).map(lambda ms: f"{ms /
     ),
     st.sampled_from(["float", "token"]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_the_last_are_those_of_an_exact_sort(drawn, kind):
     rows = [(user, f"i{place}", time) for place, (user, time) in enumerate(drawn)]
     with tempfile.TemporaryDirectory() as folder:
@@ -158,10 +158,14 @@ def test_a_split_at_a_time(order):
     assert train.time_field == "timestamp" and set(train.inter_feat.columns) == {"user_id", "item_id", "timestamp"}
 
 
-@pytest.mark.parametrize("model", ["GRU4Rec", "DIEN"])
-def test_sequences(model):
+@pytest.mark.parametrize(
+    ("model", "more"),
+    [("GRU4Rec", {"train_neg_sample_args": None}), ("DIEN", {"metrics": ["AUC"], "valid_metric": "AUC"})],
+)
+def test_sequences(model, more):
     rows = interactions(n_users=3)
-    train, valid, test = build(write(rows), model, {**LAST, "split": {"LS": "valid_and_test"}})
+    eval_args = {**LAST, "split": {"LS": "valid_and_test"}, "mode": "labeled" if model == "DIEN" else "full"}
+    train, valid, test = build(write(rows), model, eval_args, **more)
     own = defaultdict(list)
     for user, item, _ in sorted(rows, key=lambda row: row[2]):
         own[user].append(item)
@@ -189,14 +193,7 @@ def test_of_repeated_interactions_the_latest_is_kept_and_of_equal_times_the_one_
     late = [("u0", "i0", NOW - 1), ("u1", "i1", ""), *rows]
     config = load_config("d", settings={**write(late), "rm_dup_inter": "first"})
     found = seeded_dataset(config)
-    assert pairs_of_frame(found) == [("u0", "i0"), *dict.fromkeys((u, i) for u, i, _ in rows if (u, i) != ("u0", "i0"))]
-
-
-def pairs_of_frame(dataset):
-    return [
-        tuple(dataset.field2id_token[f][row[f]] for f in ("user_id", "item_id"))
-        for _, row in dataset.inter_feat.iterrows()
-    ]
+    assert pairs(found) == [("u0", "i0"), *dict.fromkeys((u, i) for u, i, _ in rows if (u, i) != ("u0", "i0"))]
 
 
 @pytest.mark.parametrize("scale", [1, 10**9])
@@ -225,8 +222,8 @@ def test_words_are_no_times():
 
 def test_run_recbole_and_what_it_saved(monkeypatch, caplog):
     caplog.set_level("INFO")
-    rows = interactions(n_users=30, n_each=12)
-    settings = {**write(rows), "epochs": 1, "save_dataset": True, "save_dataloaders": True}
+    rows = interactions(n_users=10, n_each=6)
+    settings = {**write(rows), "epochs": 1, "embedding_size": 4, "save_dataset": True, "save_dataloaders": True}
     settings["eval_args"] = {**LAST, "split": {"LS": "valid_and_test"}}
     seen = []
     original = recbole.data.utils.create_samplers

@@ -33,11 +33,14 @@ def sort_by_exact_times() -> None:
     """
     Interaction.sort_keys = {}  # of some fields, the keys [n] by which they are sorted in place of their values
     Dataset.exact_times = None  # float64 or int64 [n]
-    rows = {"__getitem__": _take, "_reindex": _reorder, "sort": _sort}
-    loading = {"_load_inter_feat": _load, "_remove_duplication": _remove_duplication, "_fill_nan": _fill_missing}
-    splitting = {"_change_feat_format": _convert, "time_based_split": _split_at_time}
-    owners: tuple[tuple[Any, dict[str, Callable]], ...] = ((Interaction, rows), (Dataset, loading | splitting))
-    for owner, mends in owners:
+    rows: dict[str, Any] = {"__getitem__": _take, "_reindex": _reorder, "sort": _sort}
+    loading: dict[str, Any] = {
+        "_load_inter_feat": _load,
+        "_remove_duplication": _remove_duplication,
+        "_fill_nan": _fill_missing,
+    }
+    splitting: dict[str, Any] = {"_change_feat_format": _convert, "time_based_split": _split_at_time}
+    for owner, mends in ((Interaction, rows), (Dataset, loading | splitting)):
         for name, mend in mends.items():
             setattr(owner, name, _in_place_of(getattr(owner, name), mend))
 
