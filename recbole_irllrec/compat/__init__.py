@@ -8,7 +8,7 @@ import functools
 import recbole.quick_start  # whatever imports get_model is there before it is replaced
 import recbole.trainer  # noqa: F401
 
-from . import files, models, versions
+from . import files, loading, models, versions
 from .models import find_model, get_model, model_names
 
 __all__ = ["apply", "find_model", "get_model", "model_names"]
@@ -22,3 +22,6 @@ def apply() -> None:
     files.read_checkpoints_safely()
     files.read_saved_data_safely()
     models.answer_for_models()
+    loading.read_every_id()
+    loading.answer_for_data_sets()
+    loading.answer_for_checkpoints()
