@@ -15,6 +15,7 @@ from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType
 from recbole.utils.argument_list import dataset_arguments
 
+from recbole_irllrec.data.dataset_folder import refuse_missing
 from recbole_irllrec.data.intents import METADATA_KEY, TableMetadata
 from recbole_irllrec.data.loading import load_config, seeded_dataset
 from recbole_irllrec.errors import IRLLRecError
@@ -85,8 +86,7 @@ def split(
     config = _config(dataset, data_path, config_files, eval_args or {}, seed)
     source = Path(config["data_path"])
     inter = source / f"{dataset}.inter"
-    if not inter.is_file():
-        raise IRLLRecError(f"{inter} is not there, so there is nothing to split: give the right name or --data-path.")
+    refuse_missing(config, source, dataset)
     header, lines = _lines(inter)
     places = _places(config, len(lines), inter)
     with atomic_folder(folder) as fresh:
@@ -134,9 +134,6 @@ def _places(config: Config, n_lines: int, inter: Path) -> dict[str, np.ndarray]:
             f"{inter} has {n_lines} lines, in which RecBole reads {dataset.n_read} interactions, because a quoted "
             f"value goes over several lines: take the line breaks or the quotes out."
         )
-    time, order = dataset.time_field, config["eval_args"]["order"]
-    if order == "TO" and time not in dataset.inter_feat:
-        raise IRLLRecError(f"{inter} has no column {time}, by which order TO sorts: take order RO, or set TIME_FIELD.")
     return {part: built.inter_feat[_PLACE].numpy() for part, built in zip(PARTS, dataset.build(), strict=True)}
 
 

@@ -5,20 +5,6 @@ from pathlib import Path
 
 from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.text import table_path
-from recbole_irllrec.errors import IRLLRecError
-
-
-def refuse_absent(config) -> None:
-    """Refuse a data set without a folder.
-
-    Raises:
-        IRLLRecError: that is so.
-    """
-    folder = Path(config["data_path"])
-    if not folder.is_dir():
-        raise IRLLRecError(
-            f"There is no data set {config['dataset']}: {folder} is no folder, so correct the name or give --data-path."
-        )
 
 
 def write_tables(config, table: IntentTable, side: str, kinds: Sequence[str], atomic: bool) -> list[Path]:

@@ -1,14 +1,11 @@
 """Looks for what keeps a run from working: versions, devices, Ray, kept files, and a data set; says what to do."""
 
-import mmap
 import os
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +15,7 @@ import numpy as np
 import torch
 from recbole.config import Config
 
+from .data import atomic_file, dataset_folder
 from .data.features import read_features
 from .data.intents import IntentTable
 from .data.loading import split_datasets
@@ -29,7 +27,6 @@ from .settings import read_settings
 _RAY_SECONDS = 180
 _LITTLE_SPACE = 2**30  # bytes
 _ATOMIC = (".inter", ".user", ".item", ".kg", ".link", ".net")
-_TYPES = ("token", "token_seq", "float", "float_seq")
 _PARTS = ("train", "valid", "test")
 _RAY_TASK = """
 import ray
@@ -192,8 +189,7 @@ def dataset(config: Config) -> Iterator[Check]:
     """A data set's files, one by one and then as RecBole loads them; its splits; its texts."""
     folder, name = Path(config["data_path"]), config["dataset"]
     if not folder.is_dir():
-        how = "correct the name, or name the folder that holds its folder (--data-path)"
-        yield Check("data set", name, "fail", f"{folder} is not there", how)
+        yield Check("data set", name, "fail", str(dataset_folder.absent(folder)))
         return
     checks = [*_interactions(config, folder, name), *_atomic_files(config, folder, name)]
     yield from checks
@@ -202,9 +198,8 @@ def dataset(config: Config) -> Iterator[Check]:
         return
     try:
         parts = split_datasets(config)
-    except Exception as error:  # whatever RecBole says about what it cannot load
-        how = "correct the file or the setting that it names"
-        yield Check("data set", "loading", "fail", f"RecBole says: {_first_line(error)}", how)
+    except IRLLRecError as error:
+        yield Check("data set", "loading", "fail", str(error))
         return
     yield from _splits(parts)
     yield from _texts(config, folder, name, parts[0])
@@ -212,74 +207,42 @@ def dataset(config: Config) -> Iterator[Check]:
 
 def _interactions(config: Config, folder: Path, name: str) -> Iterator[Check]:
     """Whether the files of interactions are there that the settings ask for."""
-    parts = config["benchmark_filename"]
-    wanted = [folder / f"{name}.{part}.inter" for part in parts] if parts else [folder / f"{name}.inter"]
-    fixed = [folder / f"{name}.{part}.inter" for part in _PARTS]
-    use = f"benchmark_filename: [{', '.join(_PARTS)}]"
-    there = all(path.is_file() for path in fixed)
+    try:
+        wanted = dataset_folder.interaction_files(config, folder, name)
+    except IRLLRecError as error:
+        yield Check("data set", "split files", "fail", str(error))
+        return
     for path in wanted:
         if not path.is_file():
-            how = f"set {use}" if there and not parts else "put it there, or correct the data set's name"
-            yield Check("data set", path.name, "fail", f"{path} is not there", how)
-    if there and not parts and wanted[0].is_file():
-        how = f"set {use}, unless you want a split of your own"
+            yield Check("data set", path.name, "fail", str(dataset_folder.missing_file(config, folder, name, path)))
+    there = all((folder / f"{name}.{part}.inter").is_file() for part in _PARTS)
+    if there and not config["benchmark_filename"] and wanted[0].is_file():
+        how = f"set benchmark_filename: [{', '.join(_PARTS)}], unless you want a split of your own"
         yield Check("data set", "split files", "warn", "there is a fixed split, which the settings do not use", how)
 
 
 def _atomic_files(config: Config, folder: Path, name: str) -> Iterator[Check]:
-    """Each file that RecBole may read: its first line and its quotes."""
+    """Each file that RecBole may read, as it reads it."""
     for path in sorted(folder.glob(f"{name}.*")):
         if path.suffix in _ATOMIC:
-            complaint = _header_complaint(config, path) or _quote_complaint(config, path)
-            if complaint is None:
-                yield Check("data set", path.name, "ok", _size(path.stat().st_size))
+            try:
+                columns = atomic_file.check(path, config["field_separator"], config["encoding"])
+                dataset_folder.refuse_columns(config, path, path.suffix[1:], columns, columns)
+            except IRLLRecError as error:
+                yield Check("data set", path.name, "fail", str(error))
             else:
-                yield Check("data set", path.name, "fail", *complaint)
-
-
-def _header_complaint(config: Config, path: Path) -> tuple[str, str] | None:
-    """What is wrong with the first line, and what to do."""
-    separator, encoding = config["field_separator"], config["encoding"] or "utf-8"
-    try:
-        with open(path, encoding=encoding) as file:
-            line = file.readline(1 << 20).rstrip("\n")
-    except UnicodeDecodeError:
-        return f"is not {encoding} text", "convert it, or set encoding to what it is"
-    fields = [field.split(":") for field in line.split(separator)]
-    if any(len(field) != 2 or field[1] not in _TYPES for field in fields):
-        how = f"write name:type for each column, parted by {separator!r}; types are {', '.join(_TYPES)}"
-        return f"its first line is {line[:80]!r}", how
-    names = [field[0] for field in fields]
-    if repeated := [field for field, n in Counter(names).items() if n > 1]:
-        return f"has several columns {repeated[0]}", "rename one"
-    ids = {"user": ["USER_ID_FIELD"], "item": ["ITEM_ID_FIELD"], "inter": ["USER_ID_FIELD", "ITEM_ID_FIELD"]}
-    for setting in ids.get(path.suffix[1:], []):
-        if config[setting] not in names:
-            return f"has no column {config[setting]}, but {', '.join(names)}", f"rename one, or set {setting}"
-    return None
-
-
-def _quote_complaint(config: Config, path: Path) -> tuple[str, str] | None:
-    """A value that begins with a quote which does not close: it takes the lines after it along."""
-    separator = re.escape(config["field_separator"].encode())
-    opened = re.compile(rb'(?m)(?:^|%b)"(?:[^"\r\n]|"")*$' % separator)
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found = opened.search(content)
-        if found is None:
-            return None
-        line = content[: found.start() + 1].count(b"\n") + 1
-    return f"line {line} has a quote that does not close", 'take the " away or double it, and quote the whole value'
+                yield Check("data set", path.name, "ok", _size(path.stat().st_size))
 
 
 def _splits(parts) -> Iterator[Check]:
     """How many interactions each part has."""
     train = parts[0]
-    sizes = ", ".join(f"{len(part)} {name}" for name, part in zip(_PARTS, parts, strict=False))
+    sizes = ", ".join(f"{len(part)} {name}" for name, part in zip(_PARTS, parts, strict=True))
     found = f"{train.user_num - 1} users, {train.item_num - 1} items; interactions: {sizes}"
-    empty = [name for name, part in zip(_PARTS, parts, strict=False) if len(part) == 0]
-    if empty or len(parts) < len(_PARTS):
+    empty = [name for name, part in zip(_PARTS, parts, strict=True) if len(part) == 0]
+    if empty:
         how = "models are chosen by validation and reported on test: change eval_args or the split files"
-        yield Check("data set", "split", "fail" if "train" in empty else "warn", found, how)
+        yield Check("data set", "split", "warn", found, how)
     else:
         yield Check("data set", "split", "ok", found)
     for side, field, n in (("users", train.uid_field, train.user_num), ("items", train.iid_field, train.item_num)):

@@ -221,7 +221,7 @@ def test_runs_are_found_by_their_settings_and_texts():
         (["--models", "BPR", "--topk", "5,0"], "--topk is '5,0': give numbers of at least 1"),
         (["--models", "BPR", "--valid-metric", "MRR@5"], r"valid_metric is MRR@5, which metrics \['NDCG', 'Recall'\]"),
         (["--models", "FISM"], "There is no search space for FISM: write FISM.yaml"),
-        (["--models", "BPR", "--dataset", "tinny"], "tinny is not there: give the data set's right name"),
+        (["--models", "BPR", "--dataset", "tinny"], "tinny is not there: correct the data set's name"),
         (["--models", "BPR", "--out", "spaces"], "spaces holds other files and no benchmark.json"),
         (["--models", "BPR", "--address", "127.0.0.1:1"], "The Ray address 127.0.0.1:1 cannot be joined"),
         (["--models", "BPR", "--gpus-per-run", "1"], "Ray finds no GPU"),

@@ -141,7 +141,7 @@ def test_refusals(small, capsys):
     assert irllrec("data", "split", "small") == 0
     before = {path.name: path.read_bytes() for path in small.iterdir()}
     assert "--force" in refusal(capsys, "data", "split", "small")
-    assert "nothing to split" in refusal(capsys, "data", "split", "nowhere")
+    assert "nowhere is not there" in refusal(capsys, "data", "split", "nowhere")
     assert "no column when" in refusal(
         capsys, "data", "split", "small", "--force", "--order=TO", _settings("TIME_FIELD: when")
     )
@@ -149,7 +149,7 @@ def test_refusals(small, capsys):
     assert "holds no settings" in refusal(capsys, "data", "split", "small", "--force")
     for words, content in {
         "holds no interactions": "user_id:token\titem_id:token\n",
-        "goes over several lines": 'user_id:token\titem_id:token\nu\t"i\nj"\nu\tk\n',
+        "begins with a quote that does not close": 'user_id:token\titem_id:token\nu\t"i\nj"\nu\tk\n',
     }.items():
         (small / "small.inter").write_text(content)
         assert words in refusal(capsys, "data", "split", "small", "--force", _settings("seed: 1"))

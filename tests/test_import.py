@@ -283,7 +283,7 @@ def test_a_refused_import_leaves_what_was_there(tmp_path):
         )
         assert said in result.stderr and result.stderr.startswith("irllrec: ") and result.stderr.count("\n") == 1
     result = run("intents", "import", "nothing", "--side", "item", "--embeddings", "tiny/items.csv", *shared, status=1)
-    assert "There is no data set nothing" in result.stderr
+    assert "nothing is not there" in result.stderr
     (own / "tabs.csv").write_text('token,a\n"i\t1",1\n')
     result = run(
         "intents", "import", "tiny", "--side", "item", "--embeddings", "tiny/tabs.csv", *shared, "--atomic", status=1

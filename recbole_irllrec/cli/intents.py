@@ -86,9 +86,10 @@ def import_(
     """Take embeddings that you already have."""
     from recbole_irllrec.dataset_tools.embed import fingerprint_for
     from recbole_irllrec.dataset_tools.import_embeddings import read_embeddings
-    from recbole_irllrec.dataset_tools.tables import refuse_absent, write_tables
+    from recbole_irllrec.dataset_tools.tables import write_tables
 
     from ..data.intents import IntentTable
+    from ..data.loading import refuse_absent
 
     config = _config(dataset, data_path, config_files)
     refuse_absent(config)
@@ -196,7 +197,8 @@ def embed(
     import numpy as np
 
     from recbole_irllrec.dataset_tools import embed as pipeline
-    from recbole_irllrec.dataset_tools.tables import refuse_absent
+
+    from ..data.loading import refuse_absent
 
     given = {
         "encoder_model": encoder_model,

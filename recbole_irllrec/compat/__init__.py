@@ -8,7 +8,7 @@ import functools
 import recbole.quick_start  # whatever imports get_model is there before it is replaced
 import recbole.trainer  # noqa: F401
 
-from . import files, models, time_order, versions
+from . import files, loading, models, time_order, versions
 from .models import find_model, get_model, model_names
 
 __all__ = ["apply", "find_model", "get_model", "model_names"]
@@ -24,3 +24,6 @@ def apply() -> None:
     models.answer_for_models()
     time_order.sort_by_exact_times()
     time_order.drop_saved_data_of_other_order()
+    loading.read_every_id()
+    loading.answer_for_data_sets()
+    loading.answer_for_checkpoints()

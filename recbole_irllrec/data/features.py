@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ..errors import IRLLRecError
+from .atomic_file import read_header, read_text
 
 
 def read_atomic_file(
@@ -29,22 +30,13 @@ def read_atomic_file(
     Raises:
         IRLLRecError: the file cannot be decoded, or its first line is not a list of ``name:type``.
     """
-    encoding = encoding or "utf-8"
-    try:
-        lines = Path(path).read_text(encoding=encoding).split("\n")
-    except UnicodeDecodeError:
-        raise IRLLRecError(f"{path} is not {encoding} text: convert it, or set `encoding` to what it is.") from None
-    header = [field.split(":") for field in lines[0].split(field_separator)]
-    if any(len(field) != 2 for field in header):
-        raise IRLLRecError(
-            f"The first line of {path} is {lines[0][:80]!r}, where name:type is expected for each column, "
-            f"parted by {field_separator!r} (`field_separator`): put that line in, or set the separator."
-        )
-    names = [name for name, _ in header]
+    lines = read_text(path, encoding).split("\n")
+    columns = read_header(path, lines[0], field_separator)
+    names = list(columns)
     body = pd.Series([line for line in lines[1:] if line], dtype=object)
     parts = body.str.split(field_separator, n=len(names) - 1, expand=True, regex=False)
     frame = parts.reindex(columns=range(len(names))).fillna("").set_axis(names, axis=1).astype(object)
-    return frame.apply(_unquoted), {name: kind for name, kind in header}
+    return frame.apply(_unquoted), columns
 
 
 def _unquoted(values: pd.Series) -> pd.Series:

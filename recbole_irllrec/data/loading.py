@@ -14,6 +14,7 @@ from recbole.utils import init_seed
 
 from ..errors import IRLLRecError
 from .dataset import IRLLRecDataset
+from .dataset_folder import absent
 
 _DATA_PATH = Path("dataset")  # as RecBole
 
@@ -92,7 +93,7 @@ def refuse_absent(config: Config) -> None:
         IRLLRecError: that is so.
     """
     if not Path(config["data_path"]).is_dir():
-        raise IRLLRecError(f"{config['data_path']} is not there: give the data set's right name, or --data-path.")
+        raise absent(config["data_path"])
 
 
 def split_datasets(config: Config) -> tuple[IRLLRecDataset, IRLLRecDataset, IRLLRecDataset]:
