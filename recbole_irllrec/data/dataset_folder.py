@@ -113,8 +113,8 @@ def _refuse_column(
         raise _lacking(path, field, columns, how)
     if columns[field] not in kinds:
         raise IRLLRecError(
-            f"{path}, line 1: the column {field} has the type {columns[field]}, where {' or '.join(kinds)} is expected: "
-            f"write {field}:{kinds[0]}."
+            f"{path}, line 1: the column {field} has the type {columns[field]}, where {' or '.join(kinds)} is "
+            f"expected: write {field}:{kinds[0]}."
         )
     if field not in loaded:
         raise IRLLRecError(f"{path} has a column {field}, which is not loaded: name it in `load_col`.")
