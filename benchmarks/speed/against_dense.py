@@ -34,7 +34,7 @@ from recbole_runs import OUR_DEFAULTS
 
 from recbole_irllrec.data.loading import load_config
 from recbole_irllrec.model.irllrec import IRLLRec
-from recbole_irllrec.settings import read_settings
+from recbole_irllrec.settings.sources import read_settings
 
 BATCH = 4096
 WIDTHS = {"published": {"profile": 1536, "intent": 3072}, "384": {"profile": 384, "intent": 384}}

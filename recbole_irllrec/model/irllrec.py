@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import IRLLRecError
-from ..settings import read_settings
+from ..settings.sources import read_settings
 from . import losses
 from .graph import InteractionGraph, interaction_intents, propagate
 from .sampling import ContrastSet, Triples, contrast_sets, sample_nodes, sample_triples
