@@ -36,17 +36,15 @@ class TextEASE(GeneralRecommender):
         self._texts = partial(dataset.node_texts, config, self.settings.text_kinds)
         # RecBole's trainer wants a parameter
         self.unused = nn.Parameter(torch.zeros(1))
-        self.register_buffer("weights", torch.zeros(0))
-        self._register_load_state_dict_pre_hook(self._make_room)
-
-    def _make_room(self, state, prefix, *_):
-        self.weights = torch.empty_like(state.get(f"{prefix}weights", self.weights), device=self.device)
+        self.register_buffer("weights", torch.zeros(self.n_items, self.n_items))
+        self._is_solved = False
 
     def calculate_loss(self, interaction) -> Tensor:
         """Zero; the first time it finds the weights."""
-        if len(self.weights) == 0:
+        if not self._is_solved:
             gram = torch.from_numpy((self.interactions.T @ self.interactions).toarray()).to(self.device)
             self.weights = self.solve(gram, self._text())
+            self._is_solved = True
         return self.unused.sum()
 
     def solve(self, gram: Tensor, text: Tensor) -> Tensor:
