@@ -21,7 +21,7 @@ import yaml
 
 from recbole_irllrec import runs
 from recbole_irllrec.runs import Settings, Splits
-from recbole_irllrec.settings import defaults
+from recbole_irllrec.settings.sources import defaults
 
 RESULTS = Path(__file__).parent.parent / "results" / "speed"
 COMMON = {

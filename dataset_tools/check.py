@@ -14,7 +14,7 @@ from recbole_irllrec.data.table_file import TableMetadata
 from recbole_irllrec.data.text import KINDS, locate, resolve
 from recbole_irllrec.data.training import SIDES, TrainingTokens
 from recbole_irllrec.errors import IRLLRecError
-from recbole_irllrec.settings import read_settings
+from recbole_irllrec.settings.sources import read_settings
 
 from .generate import evidence_outside, store_path
 from .generation.store import open_store

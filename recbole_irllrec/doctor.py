@@ -22,7 +22,7 @@ from .data.loading import split_datasets
 from .data.text import KINDS, SIDES
 from .errors import IRLLRecError
 from .requirements import PACKAGE, advice, needs
-from .settings import read_settings
+from .settings.sources import read_settings
 
 _RAY_SECONDS = 180
 _LITTLE_SPACE = 2**30  # bytes

@@ -14,10 +14,11 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.evaluator.base_metric import TopkMetric
 from recbole.evaluator.register import metrics_dict
 
+from . import zoo
 from .errors import IRLLRecError
 
 SETTINGS = ("mask_valid_in_test", "valid_users")
-# A batch of IRLLRec's holds so many scores (64 MiB), whatever the number of items.
+# A batch of a model of ours holds so many scores (64 MiB), whatever the number of items.
 _SCORES = 1 << 24
 
 
@@ -38,7 +39,7 @@ class FullRanking(FullSortEvalDataLoader):
 
     def _init_batch_size_and_step(self):
         super()._init_batch_size_and_step()
-        if self.config["model"] == "IRLLRec":
+        if (model := zoo.find(self.config["model"])) and model.ranks_in_blocks:
             n_items = self._dataset.item_num
             self.step = max(self.step, _SCORES // n_items)
             self.set_batch_size(self.step * n_items)

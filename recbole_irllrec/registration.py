@@ -1,37 +1,32 @@
-"""Makes RecBole know IRLLRec. The one module that touches RecBole's look-up places.
+"""Makes RecBole know our models. The one module that touches RecBole's look-up places.
 
 RecBole 1.2.1 has no plug-in mechanism: it looks models, datasets and trainers up by name in its own modules, and
-settings in its own folder. Each function here fills one of these places; nothing of RecBole is copied.
+settings in its own folder. Each function here fills one of these places; nothing of RecBole is copied. Its
+``get_model`` is `compat.get_model`, which asks the `zoo` first.
 """
-
-import sys
 
 import recbole.config
 import recbole.data.dataset
 import recbole.data.utils
-import recbole.model.general_recommender
 import recbole.quick_start
 import recbole.quick_start.quick_start
 import recbole.trainer
 from recbole.utils.argument_list import dataset_arguments
 
-from . import compat, evaluation, settings
+from . import compat, evaluation, zoo
 from .data.dataset import IRLLRecDataset
-from .model import irllrec
+from .settings import sources
 from .trainer import IRLLRecTrainer
-
-MODELS = {"IRLLRec": irllrec}
 
 
 def register() -> None:
-    """Register IRLLRec with RecBole. Called once, on ``import recbole_irllrec``."""
+    """Register our models with RecBole. Called once, on ``import recbole_irllrec``."""
     compat.apply()
-    for name, module in MODELS.items():
-        # `get_model` imports recbole.model.general_recommender.<name in lower case>
-        sys.modules[f"recbole.model.general_recommender.{name.lower()}"] = module
-        setattr(recbole.model.general_recommender, name, getattr(module, name))
-    recbole.data.dataset.IRLLRecDataset = IRLLRecDataset
-    recbole.trainer.IRLLRecTrainer = IRLLRecTrainer
+    for model in zoo.models():
+        # RecBole takes <Model>Dataset and <Model>Trainer where they are there
+        setattr(recbole.data.dataset, f"{model.name}Dataset", IRLLRecDataset)
+        if model.own_trainer:
+            setattr(recbole.trainer, f"{model.name}Trainer", IRLLRecTrainer)
     recbole.data.utils.FullSortEvalDataLoader = evaluation.FullRanking
     # what a saved data set or data loader is compared by before it is taken for that of a run
     dataset_arguments.extend(evaluation.SETTINGS)
@@ -46,16 +41,16 @@ def _extend_config() -> None:
 
     def _load_internal_config_dict(self, model, model_class, dataset):
         load_internal(self, model, model_class, dataset)
-        if model in MODELS:
-            below_the_users = settings.defaults(model, dataset, self.external_config_dict, self.yaml_loader)
+        if zoo.find(model):
+            below_the_users = sources.defaults(model, dataset, self.external_config_dict, self.yaml_loader)
             self.internal_config_dict.update(below_the_users)
 
     def __init__(self, model=None, dataset=None, config_file_list=None, config_dict=None):
         self.config_file_list = config_file_list  # a refusal names the file
         initialise(self, model, dataset, config_file_list, config_dict)
         evaluation.check(self)
-        if self.model in MODELS:
-            settings.read_settings(self)
+        if zoo.find(self.model):
+            sources.read_settings(self)
 
     config_class._load_internal_config_dict = _load_internal_config_dict
     config_class.__init__ = __init__

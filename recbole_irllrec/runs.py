@@ -27,14 +27,14 @@ from recbole.data.utils import create_samplers, get_dataloader
 from recbole.trainer import Trainer
 from recbole.utils import ModelType, get_model, get_trainer, init_seed
 
+from . import zoo
 from .data.loading import load_config, split_datasets
 from .data.text import NodeText, locate
 from .data.training import SIDES
 from .errors import IRLLRecError
 from .evaluation import per_user
 from .files import atomic_write
-from .registration import MODELS
-from .settings import read_settings
+from .settings.sources import read_settings
 
 Settings = dict[str, Any]
 # What the texts of a split depend on, beside the data set.
@@ -71,7 +71,7 @@ class Splits:
         Raises:
             IRLLRecError: a setting or a text is refused.
         """
-        if model not in MODELS:
+        if zoo.find(model) is None:
             return self
         wanted: dict[str, tuple[Config, set[str]]] = {}
         for settings in variants:
@@ -142,14 +142,15 @@ def refuse_other_kinds(model: str) -> None:
 
 
 def _text_key(config: Config) -> str:
-    return json.dumps([config[name] for name in TEXT_SETTINGS], default=str)
+    return json.dumps([zoo.text_sides(config["model"]), *(config[name] for name in TEXT_SETTINGS)], default=str)
 
 
 def text_sources(config: Config, splits: Splits) -> list[str]:
     """Where the texts that a run reads come from: a SHA-256 of each table's file, or what stands in its place."""
-    if config["model"] not in MODELS:
+    sides = zoo.text_sides(config["model"])
+    if not sides:
         return []
-    found = [locate(config, splits.train, side, kind) for kind in read_settings(config).text_kinds for side in SIDES]
+    found = [locate(config, splits.train, side, kind) for kind in read_settings(config).text_kinds for side in sides]
     return [_digest(path, path.stat().st_mtime_ns) if isinstance(path, Path) else str(path) for path in found]
 
 
@@ -237,7 +238,7 @@ def train(
     splits = splits.with_texts(model, [settings])
     own = Path(folder).resolve()
     own.mkdir(parents=True, exist_ok=True)
-    resumed = resume and model in MODELS and (own / _STATE).is_file()
+    resumed = resume and (own / _STATE).is_file()
     checkpoint = own / _CHECKPOINT
     config = config_of(
         model, splits, {**settings, "checkpoint_dir": str(own), "resume": str(checkpoint) if resumed else False}

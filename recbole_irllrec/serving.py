@@ -17,13 +17,12 @@ from recbole.utils import ModelType, get_model
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from . import zoo
 from .data.features import ids_fingerprint
 from .data.loading import split_datasets
 from .data.tokens import unescape_tokens
 from .errors import IRLLRecError
-from .registration import MODELS
 from .safe_loading import load
-from .settings import ALIGNMENT_WEIGHTS
 
 # Models of these kinds score with users' and items' ids alone.
 _SCORES_IDS = (ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.KNOWLEDGE)
@@ -81,10 +80,11 @@ def serve(
     """
     checkpoint = read_checkpoint(path, device)
     config = checkpoint["config"]
-    if vectors and config["model"] not in MODELS:
+    ours = zoo.find(config["model"])
+    if vectors and not (ours and ours.gives_vectors):
         raise IRLLRecError(
             f"{path} is a checkpoint of {config['model']}, whose scores are not known to be products of vectors: give "
-            f"one of {' or '.join(MODELS)}."
+            f"one of {' or '.join(model.name for model in zoo.models() if model.gives_vectors)}."
         )
     model_class = get_model(config["model"])
     general = AbstractRecommender.full_sort_predict
@@ -144,9 +144,9 @@ def _prepare(config: Config, path: str | os.PathLike[str], data_path: str | os.P
         )
     config["checkpoint_dir"] = str(Path(path).parent)  # where the cached texts of training are
     config["save_dataset"] = config["save_dataloaders"] = False
-    if config["model"] in MODELS:
-        for weight in ALIGNMENT_WEIGHTS:
-            config[weight] = 0
+    if ours := zoo.find(config["model"]):
+        for name, value in ours.settings.without_text().items():
+            config[name] = value
 
 
 def _refuse_other_ids(path: str | os.PathLike[str], checkpoint: dict[str, Any], train: Dataset, ids: str) -> None:
@@ -159,7 +159,7 @@ def _fill(model: AbstractRecommender, checkpoint: dict[str, Any], path: str | os
     """Give the model its weights; those of a text side that was not built are left."""
     state = checkpoint["state_dict"]
     try:
-        if checkpoint["config"]["model"] in MODELS:
+        if zoo.find(checkpoint["config"]["model"]):
             state = {name: state[name] for name in model.state_dict()}
         model.load_state_dict(state)
     except (KeyError, TypeError, RuntimeError) as error:

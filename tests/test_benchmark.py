@@ -20,7 +20,7 @@ from recbole_irllrec.benchmark.plan import Options, continued, fingerprint, rows
 from recbole_irllrec.benchmark.results import Key, begin, read_plan, read_record, read_results, write_plan
 from recbole_irllrec.cluster import connected
 from recbole_irllrec.runs import config_of, load_splits
-from recbole_irllrec.settings import ALIGNMENT_WEIGHTS
+from recbole_irllrec.settings.schemas import AlignmentSettings
 
 OUT = Path("results/tiny")
 # NCL makes 1000 clusters of 49 users, which faiss refuses.
@@ -201,7 +201,7 @@ def test_runs_are_found_by_their_settings_and_texts():
     first = found(seed=1)
     assert first == found(seed=2) == found(seed=1, show_progress=True, checkpoint_dir="elsewhere")
     assert len({first, found(n_layers=2), found(epochs=4), found(mask_valid_in_test=False)}) == 4
-    without_text = dict.fromkeys(ALIGNMENT_WEIGHTS, 0.0)
+    without_text = AlignmentSettings.without_text()
     before = found(**without_text)
     write_tiny_tables(Path("data"), 1.0)
     assert found(seed=1) != first and found(**without_text) == before

@@ -83,7 +83,7 @@ def test_every_fusion_and_ranking_loss_trains_every_parameter(fusion, ranking, i
     assert model.loss_names == ("ranking", "regularization", "profile", "pairwise", "translation", "matching")
     sum(terms).backward()
     for name, parameter in model.named_parameters():
-        if name.startswith("teacher"):
+        if name.startswith("alignment.teacher"):
             assert not parameter.requires_grad and parameter.grad is None
         else:
             assert parameter.grad.isfinite().all() and parameter.grad.abs().sum() > 0, name
@@ -94,14 +94,14 @@ def test_no_gradient_reaches_the_interaction_intents_through_the_teacher(irllrec
     dataset = random_case(1)
     model = IRLLRec(irllrec_config(fusion="sum", **{**NO_TEXT, "matching_weight": 1.0}), dataset).train()
     terms = dict(zip(("ranking", "regularization", "matching"), model.calculate_loss(batch_of(dataset)), strict=True))
-    (actual,) = torch.autograd.grad(terms["matching"], model.user_prototypes)
+    alignment = model.alignment
+    (actual,) = torch.autograd.grad(terms["matching"], alignment.user_prototypes)
 
-    layers = model.graph_layers()
-    r = model.interaction_intents(layers, torch.arange(model.graph.n_nodes)).embedding
-    z = model.intent_tower(model.intent_texts.embedding)
-    fixed = (model.teacher_tower(model.intent_texts.embedding) + r).detach()
+    r = alignment.interaction_intents(model.encode().layers, torch.arange(model.graph.n_nodes)).embedding
+    z = alignment.intent_tower(alignment.intent_texts.embedding)
+    fixed = (alignment.teacher_tower(alignment.intent_texts.embedding) + r).detach()
     loss = 0.6 * torch.nn.functional.cross_entropy(z + r, fixed.softmax(dim=1))
-    (expected,) = torch.autograd.grad(loss, model.user_prototypes)
+    (expected,) = torch.autograd.grad(loss, alignment.user_prototypes)
     torch.testing.assert_close(actual, expected)
 
 
@@ -115,7 +115,7 @@ def test_a_missing_text_has_no_influence(setting, irllrec_config):
     def observe():
         torch.manual_seed(0)
         model = IRLLRec(config, dataset).train()
-        model.translation_noise = lambda like: [n[: len(like)] for n in noise]
+        model.alignment.translation_noise = lambda like: [n[: len(like)] for n in noise]
         terms = model.calculate_loss(batch_of(dataset))
         sum(terms).backward()
         return [*terms, *(p.grad for p in model.parameters() if p.requires_grad)]
@@ -135,21 +135,31 @@ def test_nodes_without_any_text_leave_zero_alignment(irllrec_config):
     assert terms["profile"] == 0
 
 
+def test_a_checkpoint_from_before_the_alignment_was_a_module_is_read(irllrec_config):
+    config = irllrec_config(fusion="gate", **{**NO_TEXT, "pairwise_weight": 1.0, "matching_weight": 1.0})
+    model = IRLLRec(config, random_case(0))
+    before = {name.removeprefix("alignment."): value + 1 for name, value in model.state_dict().items()}
+    assert {"intent_tower.0.weight", "teacher_gate.linear.bias", "user_prototypes"} < {*before}
+    model.load_state_dict(before)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name.removeprefix("alignment.")])
+
+
 def test_edge_dropout_acts_in_training_only(irllrec_config):
     dataset = random_case(4)
     model = IRLLRec(irllrec_config(**NO_TEXT, edge_dropout=0.5), dataset)
     with torch.no_grad():
         model.train()
-        assert not torch.equal(model.graph_layers()[1], model.graph_layers()[1])
+        assert not torch.equal(model.encode().final, model.encode().final)
         model.eval()
-        assert torch.equal(model.graph_layers()[1], model.graph_layers()[1])
+        assert torch.equal(model.encode().final, model.encode().final)
 
 
 def test_autocast_keeps_the_losses_close(irllrec_config):
     dataset = random_case(5)
     model = IRLLRec(irllrec_config(profile_weight=0.5, pairwise_weight=0.5), dataset).train()
     noise = [torch.randn(dataset.n_users + dataset.n_items, 64) for _ in range(2)]
-    model.translation_noise = lambda like: [n[: len(like)] for n in noise]
+    model.alignment.translation_noise = lambda like: [n[: len(like)] for n in noise]
     exact = torch.stack(model.calculate_loss(batch_of(dataset)))
     with torch.autocast(device_type="cpu"):
         mixed = torch.stack(model.calculate_loss(batch_of(dataset)))

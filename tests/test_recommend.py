@@ -119,7 +119,7 @@ def test_no_text_is_read(checkpoint, tmp_path):
     copy = tmp_path / checkpoint.name
     copy.write_bytes(checkpoint.read_bytes())
     served = serve(copy)
-    assert not (tmp_path / "text_cache").exists() and not hasattr(served.model, "profile_tower")
+    assert not (tmp_path / "text_cache").exists() and not list(served.model.alignment.parameters())
 
 
 def test_escaped_ids_come_back(tmp_path, irllrec):

@@ -111,7 +111,8 @@ def test_towers_see_only_the_texts_of_the_step(irllrec_config):
     dataset = random_case(0, n_users=4000, n_items=4000)
     model = model_of(irllrec_config(contrast_nodes=50, **ALL_TERMS), dataset)
     seen = []
-    for tower in (model.profile_tower, model.intent_tower, model.teacher_tower):
+    alignment = model.alignment
+    for tower in (alignment.profile_tower, alignment.intent_tower, alignment.teacher_tower):
         tower[0].register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     model.calculate_loss(batch_of(dataset, size=20))
     # 20 users, 20 positive and 20 negative items, 50 drawn users; 50 drawn nodes
@@ -123,16 +124,17 @@ def test_the_moving_average_of_the_first_layer_is_the_plain_teacher(fusion, irll
     config = irllrec_config(**{**NO_TEXT, "matching_weight": 1.0}, contrast_nodes="all", fusion=fusion)
     dataset = random_case(0, missing_share=0.3)
     model = model_of(config, dataset).double()
+    alignment = model.alignment
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     for step in range(5):
         optimizer.zero_grad()
         sum(model.calculate_loss(batch_of(dataset, seed=step))).backward()
-        nodes = model.intent_texts.nodes
-        plain = model.teacher_tower[0](model.intent_texts.of(nodes, torch.float64))
-        torch.testing.assert_close(model._teacher_hidden, plain, rtol=1e-12, atol=1e-12)
+        nodes = alignment.intent_texts.nodes
+        plain = alignment.teacher_tower[0](alignment.intent_texts.of(nodes, torch.float64))
+        torch.testing.assert_close(alignment._teacher_hidden, plain, rtol=1e-12, atol=1e-12)
         optimizer.step()
-    start = model.intent_tower[0].weight
-    assert not torch.allclose(start, model.teacher_tower[0].weight)
+    start = alignment.intent_tower[0].weight
+    assert not torch.allclose(start, alignment.teacher_tower[0].weight)
 
 
 def test_half_precision_texts_are_kept_as_they_are(irllrec_config):
@@ -143,6 +145,6 @@ def test_half_precision_texts_are_kept_as_they_are(irllrec_config):
             k: v.astype("float16").astype(dtype) if v.dtype != bool else v for k, v in dataset.texts.items()
         }
         model = model_of(irllrec_config(**ALL_TERMS), dataset)
-        assert model.profile_texts.embedding.dtype == getattr(torch, dtype)
+        assert model.alignment.profile_texts.embedding.dtype == getattr(torch, dtype)
         values[dtype] = torch.stack(model.calculate_loss(batch_of(dataset)))
     assert torch.equal(values["float16"], values["float32"])

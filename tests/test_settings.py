@@ -1,11 +1,12 @@
 """Settings: ranges, misspellings, presets, and that they reach IRLLRec alone."""
 
+from importlib.resources import files
+
 import pytest
 import yaml
 from recbole.config import Config
 
-from recbole_irllrec import IRLLRecError
-from recbole_irllrec.settings import Settings
+from recbole_irllrec import IRLLRecError, zoo
 
 
 @pytest.mark.parametrize(
@@ -63,11 +64,12 @@ def test_a_shared_file_may_hold_other_models_settings(irllrec_config):
     irllrec_config(mlp_hidden_size=[64, 32], ssl_tau=0.2, my_own_note="kept", inter_matrix_type="01")
 
 
-def test_the_property_file_holds_every_setting():
-    from importlib.resources import files
-
-    shipped = yaml.safe_load(files("recbole_irllrec.properties").joinpath("model", "IRLLRec.yaml").read_text())
-    assert set(shipped) == set(Settings.model_fields)
+@pytest.mark.parametrize("model", zoo.models(), ids=lambda model: model.name)
+def test_the_property_files_hold_every_setting_once(model):
+    shipped = []
+    for path in (*(f"settings/{part}.yaml" for part in model.settings.parts()), f"model/{model.name}.yaml"):
+        shipped += yaml.safe_load(files("recbole_irllrec.properties").joinpath(path).read_text())
+    assert sorted(shipped) == sorted(model.settings.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ FAST = ["BPR", "EASE", "ItemKNN", "LightGCN", "LINE", "Pop"]
 ALL = sorted(
     name
     for name in compat.model_names()
-    if (compat.find_model(name) or "").startswith("recbole.model.general_recommender.") and name != "IRLLRec"
+    if (compat.find_model(name) or "").startswith("recbole.model.general_recommender.")
 )
 RANDOM_SCORES = {"Random"}
 

@@ -34,7 +34,7 @@ from recbole_runs import OUR_DEFAULTS
 
 from recbole_irllrec.data.loading import load_config
 from recbole_irllrec.model.irllrec import IRLLRec
-from recbole_irllrec.settings import read_settings
+from recbole_irllrec.settings.sources import read_settings
 
 BATCH = 4096
 WIDTHS = {"published": {"profile": 1536, "intent": 3072}, "384": {"profile": 384, "intent": 384}}
@@ -93,7 +93,7 @@ def stepper(width: str, settings: dict | None) -> Callable[[], None]:
         batch = nodes(data.batch(BATCH, rng))
         noise = (fresh_noise(),) if settings is None else ()
         optimizer.zero_grad()
-        sum(model.loss_terms(*batch, *noise).values()).backward()
+        sum(model.loss_terms(batch, *noise).values()).backward()
         optimizer.step()
 
     return step
@@ -108,7 +108,7 @@ def memory(width: str, settings: dict | None) -> dict[str, float]:
 
 
 # where the dense formulation's parameters are among the model's
-OTHER_NAMES = {"user_embedding": "user_embedding.weight", "item_embedding": "item_embedding.weight"}
+EMBEDDINGS = {"user_embedding": "user_embedding.weight", "item_embedding": "item_embedding.weight"}
 
 
 def differences(width: str) -> dict[str, dict[str, float]]:
@@ -116,12 +116,12 @@ def differences(width: str) -> dict[str, dict[str, float]]:
     data, ours, dense = dataset(width), build(width, EXACT), build(width, None)
     with torch.no_grad():
         for name, parameter in dense.named_parameters():
-            own = ours.get_parameter(OTHER_NAMES.get(name, name))
-            parameter.copy_(own[1:] if name in OTHER_NAMES else own)
+            own = ours.get_parameter(EMBEDDINGS.get(name, f"alignment.{name}"))
+            parameter.copy_(own[1:] if name in EMBEDDINGS else own)
     noise = fresh_noise()
-    ours.translation_noise = lambda like: noise
+    ours.alignment.translation_noise = lambda like: noise
     batch = nodes(data.batch(BATCH, np.random.default_rng(1)))
-    found, expected = ours.loss_terms(*batch), dense.loss_terms(*batch, noise)
+    found, expected = ours.loss_terms(batch), dense.loss_terms(batch, noise)
     for terms in (found, expected):
         sum(terms.values()).backward()
 
@@ -131,8 +131,8 @@ def differences(width: str) -> dict[str, dict[str, float]]:
     gradients = {}
     for name, parameter in dense.named_parameters():
         if parameter.grad is not None:
-            own = ours.get_parameter(OTHER_NAMES.get(name, name)).grad
-            gradients[name] = apart(own[1:] if name in OTHER_NAMES else own, parameter.grad)
+            own = ours.get_parameter(EMBEDDINGS.get(name, f"alignment.{name}")).grad
+            gradients[name] = apart(own[1:] if name in EMBEDDINGS else own, parameter.grad)
     return {"losses": {name: apart(found[name], term) for name, term in expected.items()}, "gradients": gradients}
 
 

@@ -49,16 +49,15 @@ class DenseIRLLRec(nn.Module):
         ).coalesce()
         self.to(profile.device)
 
-    def loss_terms(
-        self, user: Tensor, positive: Tensor, negative: Tensor, noise: tuple[Tensor, Tensor]
-    ) -> dict[str, Tensor]:
+    def loss_terms(self, batch: tuple[Tensor, Tensor, Tensor], noise: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """The weighted loss terms.
 
         Args:
-            user, positive, negative: [B] nodes.
+            batch: [B] nodes of users, of their positive and of their negative items.
             noise: [N, d] each, ε and ε' of translation alignment.
         """
         s = self.settings
+        user, positive, negative = batch
         terms = {"regularization": s.reg_weight * sum(p.square().sum() for p in self.parameters())}
         with torch.no_grad():
             for slow, fast in zip(self.teacher_tower.parameters(), self.intent_tower.parameters(), strict=True):

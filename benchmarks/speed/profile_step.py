@@ -26,7 +26,9 @@ from recbole_runs import OUR_DEFAULTS
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from recbole_irllrec.data.loading import load_config
-from recbole_irllrec.model import irllrec, losses
+from recbole_irllrec.model import alignment, losses
+from recbole_irllrec.model.alignment import Alignment
+from recbole_irllrec.model.encoder import GraphEncoder
 from recbole_irllrec.model.graph import Neighbourhood
 from recbole_irllrec.model.irllrec import IRLLRec
 from recbole_irllrec.model.sampling import sample_triples
@@ -34,19 +36,18 @@ from recbole_irllrec.model.sampling import sample_triples
 LABEL = "part: "
 # what is called -> the part it is counted for
 PARTS = {
-    (irllrec, "propagate"): "graph propagation",
-    (IRLLRec, "final_embedding"): "graph propagation",
-    (irllrec, "interaction_intents"): "interaction intents",
-    (IRLLRec, "_embed"): "text towers",
-    (IRLLRec, "_teacher_intents"): "teacher",
-    (IRLLRec, "_update_teachers"): "teacher",
-    (IRLLRec, "_contrast_sets"): "drawing and counting nodes",
-    (irllrec, "sample_nodes"): "drawing and counting nodes",
-    (IRLLRec, "_alignment"): "alignment contrasts",
-    (IRLLRec, "_translation"): "translation",
+    (GraphEncoder, "encode"): "graph propagation",
+    (alignment, "interaction_intents"): "interaction intents",
+    (Alignment, "_embed"): "text towers",
+    (Alignment, "_teacher_intents"): "teacher",
+    (Alignment, "_update_teachers"): "teacher",
+    (Alignment, "_contrast_sets"): "drawing and counting nodes",
+    (alignment, "sample_nodes"): "drawing and counting nodes",
+    (alignment, "_aligned"): "alignment contrasts",
+    (Alignment, "_translation"): "translation",
     (losses, "distillation"): "matching",
-    (IRLLRec, "_ranking_loss"): "ranking",
-    (IRLLRec, "_squared_parameters"): "regularisation",
+    (GraphEncoder, "_ranking_loss"): "ranking",
+    (GraphEncoder, "regularization"): "regularisation",
 }
 OPTIMIZER, REST = "optimizer", "the rest"
 EXPONENTIALS = ("aten::exp_", "aten::exp", "aten::_softmax", "aten::_log_softmax")
@@ -136,7 +137,7 @@ def neighbourhood_of(model: IRLLRec, batch: dict[str, torch.Tensor]) -> Neighbou
     """That of a step whose interaction intents are those of the contrasted triples' nodes."""
     first_item = model.graph.n_users - 1
     triples = batch["user_id"] - 1, batch["item_id"] + first_item, batch["neg_item_id"] + first_item
-    return model.graph.neighbourhood(torch.cat(sample_triples(triples, model._limit)).unique())
+    return model.graph.neighbourhood(torch.cat(sample_triples(triples, model.alignment._limit)).unique())
 
 
 def least_bytes(model: IRLLRec, batch: dict[str, torch.Tensor]) -> dict[str, int]:
@@ -149,8 +150,8 @@ def least_bytes(model: IRLLRec, batch: dict[str, torch.Tensor]) -> dict[str, int
     rows, row_entries = (part.stop - part.start for part in (around.rows, around.row_entries))
     similarity, gathering = edges * 8 + matrix, row_entries * 8 + matrix + rows * row
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad) * 4
-    teacher = sum(p.numel() for p in model.teacher_tower.parameters()) * 4
-    tower = sum(p.numel() for p in model.profile_tower.parameters()) * 4
+    teacher = sum(p.numel() for p in model.alignment.teacher_tower.parameters()) * 4
+    tower = sum(p.numel() for p in model.alignment.profile_tower.parameters()) * 4
     ranked = len(batch["user_id"]) * row
     return {
         "graph propagation": 2 * model.n_layers * product,

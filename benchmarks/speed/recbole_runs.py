@@ -17,7 +17,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import load_config
-from recbole_irllrec.settings import defaults
+from recbole_irllrec.settings.sources import defaults
 
 warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
 QUIET = {"show_progress": False, "epochs": 1, "metrics": ["Recall", "NDCG"], "topk": [20], "valid_metric": "NDCG@20"}

@@ -14,11 +14,10 @@ from recbole.evaluator.register import metric_types, metrics_dict
 from recbole.utils import EvaluatorType
 from recbole.utils.argument_list import training_arguments
 
+from .. import zoo
 from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
-from ..registration import MODELS
 from ..runs import Settings, Splits, refuse_other_kinds, text_sources
-from ..settings import ALIGNMENT_WEIGHTS
 from ..tuning.space import RandomDrawer, Space, default_path, read_space, tunable
 from .results import Plan
 
@@ -118,12 +117,14 @@ def _metric(name: str) -> str:
 def _row(name: str, options: Options, common: Settings) -> Row:
     model, _, preset = name.partition(":")
     fixed: Settings = {}
-    if preset and model in MODELS:
+    ours = zoo.find(name.removesuffix(_WITHOUT_TEXT))
+    if preset:
+        with_presets = [found.name for found in zoo.models() if "preset" in found.settings.model_fields]
+        if model not in with_presets:
+            raise IRLLRecError(f"There is no model {name}: presets are of {', '.join(with_presets)}.")
         fixed = {"preset": preset}
-    elif name.endswith(_WITHOUT_TEXT) and name.removesuffix(_WITHOUT_TEXT) in MODELS:
-        model, fixed = name.removesuffix(_WITHOUT_TEXT), dict.fromkeys(ALIGNMENT_WEIGHTS, 0.0)
-    elif preset:
-        raise IRLLRecError(f"There is no model {name}: presets are of {', '.join(MODELS)}.")
+    elif name.endswith(_WITHOUT_TEXT) and ours and ours.can_do_without_text:
+        model, fixed = ours.name, ours.settings.without_text()
     refuse_other_kinds(model)
     space = _space(model, options.spaces) if options.tune_samples and not preset else None
     drawn: list[Settings] = [{}]
@@ -172,7 +173,7 @@ def tuned_file(row: Row, dataset: str) -> str | None:
     """The file of settings found before that lies below the row's own, if there is one."""
     name = f"{row.model}-{dataset}.yaml"
     found = files("recbole_irllrec.properties").joinpath("tuned", name).is_file()
-    return f"properties/tuned/{name}" if found and row.model in MODELS and "preset" not in row.fixed else None
+    return f"properties/tuned/{name}" if found and zoo.find(row.model) and "preset" not in row.fixed else None
 
 
 # ---- what all runs share --------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from pathlib import Path
 import recbole
 import recbole.utils.utils
 
+from .. import zoo
 from ..errors import IRLLRecError
 from .files import load_arrays_only
 
@@ -38,11 +39,13 @@ def answer_for_models() -> None:
 
 
 def get_model(model_name: str) -> type:
-    """RecBole's ``get_model``, which knows a model's name before it imports anything.
+    """RecBole's ``get_model`` for its models and ours, which knows a model's name before it imports anything.
 
     Raises:
         IRLLRecError: there is no such model, or a package that it needs is not installed.
     """
+    if ours := zoo.find(model_name):
+        return ours.load()
     path = find_model(model_name)
     if path is None:
         raise _unknown(model_name)
@@ -80,8 +83,8 @@ def _unknown(model_name: object) -> IRLLRecError:
 
 
 def model_names() -> list[str]:
-    """The names of all models, RecBole's and registered ones, found without importing any."""
-    names = set()
+    """The names of all models, RecBole's, registered ones and ours, found without importing any."""
+    names = {model.name for model in zoo.models()}
     for kind in KINDS:
         for file in _folder(kind).glob("[a-z]*.py"):
             classes = re.findall(r"^class (\w+)\b", file.read_text(encoding="utf-8"), flags=re.MULTILINE)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from recbole.data.dataset import Dataset
 
+from .. import zoo
 from .text import NodeText, resolve
 
 
@@ -17,4 +18,4 @@ class IRLLRecDataset(Dataset):
             config: the settings of this run; those the data set keeps are old if it comes from RecBole's cache.
             kinds: of "profile" and "intent".
         """
-        return resolve(config, self, kinds)
+        return resolve(config, self, kinds, zoo.text_sides(config["model"]))

@@ -4,7 +4,7 @@ The rules are told in ``docs/text-tables.md``.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -54,13 +54,14 @@ class _Sources(NamedTuple):
     item: Path | _Preloaded | None
 
 
-def resolve(config, dataset, kinds: Iterable[str]) -> dict[str, NodeText]:
+def resolve(config, dataset, kinds: Iterable[str], sides: Sequence[str] = SIDES) -> dict[str, NodeText]:
     """Find, read and check the texts of a training data set.
 
     Args:
         config: RecBole's settings with IRLLRec's own.
         dataset: the *training* data set: its interactions may go into texts.
         kinds: which texts are wanted, of "profile" and "intent".
+        sides: whose; the items' alone, or those of both. Without the users' the nodes are the items.
 
     Returns:
         The texts of each kind; kinds that come from the same files share their arrays.
@@ -72,7 +73,7 @@ def resolve(config, dataset, kinds: Iterable[str]) -> dict[str, NodeText]:
     wanted = list(dict.fromkeys(kinds))
     if not wanted:
         return {}
-    sources, reader = _open(config, dataset)
+    sources, reader = _open(config, dataset, sides)
     texts: dict[str, NodeText] = {}
     for kind in wanted:
         twin = next((done for done in texts if sources[done] == sources[kind]), None)
@@ -80,7 +81,8 @@ def resolve(config, dataset, kinds: Iterable[str]) -> dict[str, NodeText]:
             texts[kind] = texts[twin]
             logging.getLogger().info(f"The {kind} text is the {twin} text: both come from the same tables.")
             continue
-        texts[kind] = reader.node_text(kind, sources[kind])
+        of = reader.node_text if "user" in sides else reader.item_text
+        texts[kind] = of(kind, sources[kind])
     return texts
 
 
@@ -93,7 +95,7 @@ def tables(config, dataset) -> dict[str, SideTables]:
     Raises:
         IRLLRecError: a table is absent or damaged, or was made with other interactions; or there are no texts at all.
     """
-    sources, reader = _open(config, dataset)
+    sources, reader = _open(config, dataset, SIDES)
     found: dict[str, SideTables] = {}
     for kind in KINDS:
         if all(sources[kind] != sources[other] for other in found):
@@ -103,9 +105,12 @@ def tables(config, dataset) -> dict[str, SideTables]:
     return found
 
 
-def _open(config, dataset) -> tuple[dict[str, _Sources], "_Reader"]:
-    """The sources of both kinds, and what reads them."""
-    sources = {kind: _Sources(*(locate(config, dataset, side, kind) for side in SIDES)) for kind in KINDS}
+def _open(config, dataset, sides: Sequence[str]) -> tuple[dict[str, _Sources], "_Reader"]:
+    """The sources of both kinds for these sides, and what reads them."""
+    sources = {
+        kind: _Sources(*(locate(config, dataset, side, kind) if side in sides else None for side in SIDES))
+        for kind in KINDS
+    }
     return sources, _Reader(config, dataset, use_default=not any(any(found) for found in sources.values()))
 
 
@@ -167,6 +172,20 @@ class _Reader:
         present = [user_rows.present, item_rows.present]
         embedding = np.concatenate(self._narrowed(kind, [user_rows.embeddings, item_rows.embeddings], present))
         return NodeText(embedding, np.concatenate(present))
+
+    def item_text(self, kind: str, sources: _Sources) -> NodeText:
+        """The items' texts of one kind."""
+        if not self._use_default and sources.item is None:
+            (other,) = {*KINDS} - {kind}
+            raise IRLLRecError(
+                f"There is a table of {other} texts of the items and none of {kind} texts: name one in "
+                f"item_{kind}_table, or set `text_kind: {other}`."
+            )
+        table = self.tables(sources).item
+        assert table is not None
+        rows = self._rows(kind, "item", table)
+        (embedding,) = self._narrowed(kind, [rows.embeddings], [rows.present])
+        return NodeText(embedding, rows.present)
 
     def _narrowed(self, kind: str, embeddings: list[np.ndarray], present: list[np.ndarray]) -> list[np.ndarray]:
         """No wider than `text_dim`."""

@@ -1,13 +1,14 @@
-"""IRLLRec's own settings: where their values come from, and what is refused before any work starts."""
+"""Where our models' settings come from, and what is refused before any work starts."""
 
 import difflib
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from recbole.utils.argument_list import (
     dataset_arguments,
     evaluation_arguments,
@@ -15,82 +16,24 @@ from recbole.utils.argument_list import (
     training_arguments,
 )
 
-from .errors import IRLLRecError
-
-Weight = Field(ge=0, allow_inf_nan=False)
-Temperature = Field(gt=0, allow_inf_nan=False)
-Count = Field(ge=1)
-Share = Field(ge=0, le=1)
+from .. import zoo
+from ..errors import IRLLRecError
+from .schemas import Part
 
 
-# With all of them zero no text is needed.
-ALIGNMENT_WEIGHTS = ("profile_weight", "pairwise_weight", "translation_weight", "matching_weight")
+def read_settings(config) -> Any:
+    """Check the settings of a RecBole ``Config`` and return what its model, one of ours, adds to RecBole's.
 
-
-class Settings(BaseModel):
-    """The settings that IRLLRec adds to RecBole's, with their ranges.
-
-    Their defaults and meanings stand in ``properties/model/IRLLRec.yaml``.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    embedding_size: int = Count
-    n_layers: int = Count
-    layer_aggregation: Literal["sum", "mean"]
-    edge_dropout: float = Field(ge=0, lt=1)
-    ranking_loss: Literal["bpr", "softmax"]
-    softmax_negatives: Annotated[int, Count] | Literal["all"]
-    softmax_temperature: float = Temperature
-    item_bias: bool
-    reg_weight: float = Weight
-    n_intents: int = Count
-    fusion: Literal["text", "sum", "gate"]
-    profile_weight: float = Weight
-    profile_temperature: float = Temperature
-    pairwise_weight: float = Weight
-    pairwise_temperature: float = Temperature
-    translation_weight: float = Weight
-    matching_weight: float = Weight
-    teacher_momentum: float = Share
-    contrast_nodes: Annotated[int, Count] | Literal["all"]
-    text_dim: Annotated[int, Count] | None
-    user_profile_table: str | None
-    item_profile_table: str | None
-    user_intent_table: str | None
-    item_intent_table: str | None
-    user_text: Literal["mean_of_items"] | None
-    min_text_coverage: float = Share
-    mask_valid_in_test: bool
-    valid_users: int | None
-    preset: Literal["published"] | None
-    resume: bool | str
-
-    @property
-    def uses_profiles(self) -> bool:
-        """Whether any loss term reads the profile texts."""
-        return self.profile_weight > 0
-
-    @property
-    def uses_intents(self) -> bool:
-        """Whether any loss term reads the intent texts."""
-        return self.pairwise_weight > 0 or self.translation_weight > 0 or self.matching_weight > 0
-
-    @property
-    def text_kinds(self) -> tuple[str, ...]:
-        """The kinds of text that the loss terms read: 'profile', 'intent', both or none."""
-        return ("profile",) * self.uses_profiles + ("intent",) * self.uses_intents
-
-
-def read_settings(config) -> Settings:
-    """Check the settings of a RecBole ``Config`` and return IRLLRec's own.
+    Returns:
+        An instance of the model's schema (`zoo.Model.settings`).
 
     Raises:
         IRLLRecError: a setting has an impossible value, or one that the user gave is a misspelling of one of ours.
     """
-    _refuse_misspelt(config)
+    schema = _schema(config["model"])
+    _refuse_misspelt(config, schema.model_fields)
     try:
-        return Settings.model_validate({name: config[name] for name in Settings.model_fields})
+        return schema.model_validate({name: config[name] for name in schema.model_fields})
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
@@ -110,12 +53,15 @@ def defaults(model: str, dataset: str, user_settings: dict[str, Any], yaml_loade
         yaml_loader: RecBole's YAML loader, which reads ``1e-7`` as a number.
 
     Returns:
-        Later sources over earlier ones: ``model/<model>.yaml``, ``tuned/<model>-<dataset>.yaml``, the preset. What was
-        tuned does not mix with a preset.
+        Later sources over earlier ones: ``settings/<part>.yaml`` of each part that the model's settings have,
+        ``model/<model>.yaml``, ``tuned/<model>-<dataset>.yaml``, the preset. What was tuned does not mix with a preset.
     """
-    settings = _read_property_file("model", model, yaml_loader)
-    preset = user_settings.get("preset", settings["preset"])
-    if preset is None:
+    settings: dict[str, Any] = {}
+    for part in _schema(model).parts():
+        settings |= _read_property_file("settings", part, yaml_loader)
+    settings |= _read_property_file("model", model, yaml_loader)
+    preset = user_settings.get("preset", settings.get("preset"))
+    if preset is None or "preset" not in settings:
         return settings | _read_property_file("tuned", f"{model}-{dataset}", yaml_loader)
     published = _read_property_file("presets", str(preset), yaml_loader)
     if not published:
@@ -140,13 +86,19 @@ def _read_property_file(folder: str, name: str, yaml_loader) -> dict[str, Any]:
     return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml_loader) if path.is_file() else {}
 
 
-def _refuse_misspelt(config) -> None:
+def _schema(model: str) -> type[Part]:
+    found = zoo.find(model)
+    assert found is not None, f"{model} is none of our models"
+    return found.settings
+
+
+def _refuse_misspelt(config, ours: Iterable[str]) -> None:
     """Refuse a setting that the user gave, that nobody knows and that looks like one of ours."""
-    known = _known_to_recbole() | set(Settings.model_fields)
+    known = _known_to_recbole() | set(ours)
     for name in config.external_config_dict:
         if name in known:
             continue
-        alike = difflib.get_close_matches(str(name), list(Settings.model_fields), n=1, cutoff=0.8)
+        alike = difflib.get_close_matches(str(name), list(ours), n=1, cutoff=0.8)
         if alike:
             raise IRLLRecError(f"There is no setting {name} ({_origin(config, name)}): did you mean {alike[0]}?")
 

@@ -1,0 +1,167 @@
+"""LightGCN on our graph products, with a choice of ranking losses: the encoder of IRLLRec, and of its kin."""
+
+from collections.abc import Mapping
+
+import torch
+from recbole.model.general_recommender.lightgcn import LightGCN
+from recbole.utils import InputType
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..settings.sources import read_settings
+from . import losses
+from .alignment import Encoded
+from .graph import InteractionGraph, propagate
+from .sampling import Triples
+
+
+class GraphEncoder(LightGCN):
+    """LightGCN (He et al., SIGIR 2020) of the N nodes that are no padding, users first.
+
+    Args:
+        config: a RecBole ``Config`` of a model whose settings have the part `EncoderSettings`.
+        dataset: the training dataset, which gives the interactions.
+    """
+
+    input_type = InputType.PAIRWISE
+
+    # LightGCN's; kept from an evaluation until the next training step
+    restore_user_e: Tensor | None
+    restore_item_e: Tensor | None
+
+    def __init__(self, config, dataset):
+        self.settings = read_settings(config)
+        super().__init__(config, dataset)
+        if self.settings.item_bias:
+            self.item_bias = nn.Parameter(torch.zeros(self.graph.n_items, 1))
+        self.to(self.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the embeddings."""
+        return self.user_embedding.weight.dtype
+
+    # ---- graph ------------------------------------------------------------------------------------------------------
+
+    def get_norm_adj_mat(self) -> InteractionGraph:
+        """LightGCN asks here for its adjacency; ours is a graph of the real nodes, without the padding rows."""
+        interactions = self.interaction_matrix
+        return InteractionGraph(interactions.row - 1, interactions.col - 1, self.n_users - 1, self.n_items - 1)
+
+    @property
+    def graph(self) -> InteractionGraph:
+        return self.norm_adj_matrix
+
+    def get_ego_embeddings(self) -> Tensor:
+        """[N, d], E_0 of the real nodes, users first."""
+        return torch.cat([self.user_embedding.weight[1:], self.item_embedding.weight[1:]])
+
+    def encode(self) -> Encoded:
+        """A forward pass; edges are dropped in training."""
+        dropout = self.settings.edge_dropout if self.training else 0.0
+        layers = propagate(self.graph, self.get_ego_embeddings(), self.n_layers, dropout)
+        final = torch.stack(layers).sum(dim=0)
+        if self.settings.layer_aggregation == "mean":
+            final = final / len(layers)
+        return Encoded(final, layers[:-1])
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """The vectors that scores are products of, [n_users, d'] and [n_items, d'], with zeros in the padding rows."""
+        user, item = self.encode().final.split([self.graph.n_users, self.graph.n_items])
+        user, item = self._user_vectors(user), self._item_vectors(item, self._item_biases)
+        return F.pad(user, (0, 0, 1, 0)), F.pad(item, (0, 0, 1, 0))
+
+    @property
+    def _item_biases(self) -> Tensor:
+        """[n_items, 1]; [n_items, 0] without."""
+        if self.settings.item_bias:
+            return self.item_bias
+        return self.item_embedding.weight.new_empty(self.graph.n_items, 0)
+
+    def _user_vectors(self, rows: Tensor) -> Tensor:
+        """[n, d] rows of E -> [n, d'], whose inner products with those of items are scores."""
+        if self.settings.ranking_loss == "softmax":
+            rows = F.normalize(rows)
+        return F.pad(rows, (0, 1), value=1.0) if self.settings.item_bias else rows
+
+    def _item_vectors(self, rows: Tensor, bias: Tensor) -> Tensor:
+        """[n, d] rows of E and the items' [n, 1] biases, or [n, 0] without -> [n, d']."""
+        if self.settings.ranking_loss == "softmax":
+            rows = F.normalize(rows)
+        return torch.cat([rows, bias], dim=1)
+
+    # ---- training ---------------------------------------------------------------------------------------------------
+
+    def calculate_loss(self, interaction) -> tuple[Tensor, ...]:
+        """The weighted loss terms of a batch, in the order of their names in ``loss_names``."""
+        self._forget_scores()
+        terms = self.loss_terms(self._triples(interaction))
+        self.loss_names = tuple(terms)
+        return tuple(terms.values())
+
+    def _triples(self, interaction: Mapping[str, Tensor]) -> Triples:
+        """A batch's nodes, numbered without padding: users from 0, then the items."""
+        first_item = self.graph.n_users - 1
+        positive, negative = (interaction[name] + first_item for name in (self.ITEM_ID, self.NEG_ITEM_ID))
+        return interaction[self.USER_ID] - 1, positive, negative
+
+    def loss_terms(self, batch: Triples) -> dict[str, Tensor]:
+        """The weighted loss terms by name; terms whose weight is zero are left out.
+
+        Args:
+            batch: [B] int64 nodes of users, of their positive and of their negative items.
+        """
+        return self.ranking_terms(self.encode(), batch) | self.regularization()
+
+    def ranking_terms(self, encoded: Encoded, batch: Triples) -> dict[str, Tensor]:
+        """The encoder's own loss terms of a batch, the penalty apart."""
+        return {"ranking": self._ranking_loss(encoded.final, *batch)}
+
+    def regularization(self) -> dict[str, Tensor]:
+        """The weighted Σ ‖θ‖² over all parameters but the padding rows; the published code counts the teacher's too."""
+        if self.settings.reg_weight == 0:
+            return {}
+        embeddings = (self.user_embedding.weight, self.item_embedding.weight)
+        others = [p for p in self.parameters() if all(p is not e for e in embeddings)]
+        squared = torch.stack([p.square().sum() for p in (*(e[1:] for e in embeddings), *others)]).sum()
+        return {"regularization": self.settings.reg_weight * squared}
+
+    def _ranking_loss(self, final: Tensor, user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        s, n_users = self.settings, self.graph.n_users
+
+        def item_vectors(nodes: Tensor) -> Tensor:
+            # F.embedding, not indexing: its gradient is summed in a fixed order
+            return self._item_vectors(F.embedding(nodes, final), F.embedding(nodes - n_users, self._item_biases))
+
+        users, place, counts = user.unique(return_inverse=True, return_counts=True)
+        distinct = self._user_vectors(F.embedding(users, final))
+        of_batch = F.embedding(place, distinct)
+        scores = (of_batch * item_vectors(positive)).sum(dim=1)
+        if s.ranking_loss == "bpr":
+            return losses.bpr(scores, (of_batch * item_vectors(negative)).sum(dim=1))
+        if s.softmax_negatives == "all":
+            items = self._item_vectors(final[n_users:], self._item_biases)
+            return losses.full_softmax(distinct, counts.to(final.dtype), scores, items, s.softmax_temperature)
+        drawn = torch.randint(n_users, self.graph.n_nodes, (s.softmax_negatives,), device=user.device)
+        return losses.sampled_softmax(of_batch, scores, item_vectors(drawn), s.softmax_temperature)
+
+    # ---- scoring ----------------------------------------------------------------------------------------------------
+
+    def predict(self, interaction) -> Tensor:
+        """[B] scores of (user, item) pairs."""
+        user_e, item_e = self.scoring_embeddings()
+        return (user_e[interaction[self.USER_ID]] * item_e[interaction[self.ITEM_ID]]).sum(dim=1)
+
+    def full_sort_predict(self, interaction) -> Tensor:
+        """[B * n_items] scores of all items for each user."""
+        user_e, item_e = self.scoring_embeddings()
+        return (user_e[interaction[self.USER_ID]] @ item_e.T).view(-1)
+
+    def scoring_embeddings(self) -> tuple[Tensor, Tensor]:
+        """[n_users, d] and [n_items, d], computed once an evaluation."""
+        if self.restore_user_e is None or self.restore_item_e is None:
+            self.restore_user_e, self.restore_item_e = self.forward()
+        return self.restore_user_e, self.restore_item_e
+
+    def _forget_scores(self) -> None:
+        self.restore_user_e, self.restore_item_e = None, None

@@ -1,0 +1,97 @@
+"""Linear models in closed form that read the items' texts: the bar that a trained model with text has to pass."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.utils import InputType, ModelType
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..settings.sources import read_settings
+from . import linear
+
+
+class TextEASE(GeneralRecommender):
+    """Scores a user's training interactions times item-item weights, which are found when training begins.
+
+    Args:
+        config: a RecBole ``Config``.
+        dataset: the training data set. It gives the interactions and ``node_texts(config, kinds)``.
+    """
+
+    input_type = InputType.POINTWISE
+    type = ModelType.TRADITIONAL
+
+    weights: Tensor
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.settings = read_settings(config)
+        self.interactions = dataset.inter_matrix(form="csr").astype(np.float32)
+        self.interactions.sum_duplicates()
+        self.interactions.data[:] = 1
+        # a checkpoint that is served needs no texts
+        self._texts = partial(dataset.node_texts, config, self.settings.text_kinds)
+        # RecBole's trainer wants a parameter
+        self.unused = nn.Parameter(torch.zeros(1))
+        self.register_buffer("weights", torch.zeros(self.n_items, self.n_items))
+        self._is_solved = False
+
+    def calculate_loss(self, interaction) -> Tensor:
+        """Zero; the first time it finds the weights."""
+        if not self._is_solved:
+            gram = torch.from_numpy((self.interactions.T @ self.interactions).toarray()).to(self.device)
+            self.weights = self.solve(gram, self._text())
+            self._is_solved = True
+        return self.unused.sum()
+
+    def solve(self, gram: Tensor, text: Tensor) -> Tensor:
+        """XᵀX [n_items, n_items], which may be overwritten, and F [n_items, k] -> the weights [n_items, n_items]."""
+        raise NotImplementedError
+
+    def _text(self) -> Tensor:
+        """[n_items, k] float32: the items' embeddings, centred and then of length 1; zeros where there is no text."""
+        (texts,) = self._texts().values()
+        embedding, present = torch.as_tensor(texts.embedding).float(), torch.as_tensor(texts.present)
+        embedding = F.normalize(embedding - embedding[present].mean(dim=0)) * present[:, None]
+        return F.pad(embedding, (0, 0, 1, 0)).to(self.device)
+
+    def predict(self, interaction) -> Tensor:
+        """[B] scores of (user, item) pairs."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        return (self._history(users).to_dense() * self.weights.T[items]).sum(dim=1)
+
+    def full_sort_predict(self, interaction) -> Tensor:
+        """[B * n_items] scores of all items for each user."""
+        return (self._history(interaction[self.USER_ID]) @ self.weights).view(-1)
+
+    def _history(self, users: Tensor) -> Tensor:
+        """[B] users -> their training interactions, sparse [B, n_items]."""
+        rows = self.interactions[users.cpu().numpy()]
+        crow, col, ones = (torch.from_numpy(each) for each in (rows.indptr, rows.indices, rows.data))
+        return torch.sparse_csr_tensor(crow, col, ones, rows.shape, check_invariants=False).to(self.device)
+
+
+class CollectiveEASE(TextEASE):
+    """EASE whose items are described by their texts beside their users (see `linear.collective_ease`)."""
+
+    def solve(self, gram: Tensor, text: Tensor) -> Tensor:
+        return linear.collective_ease(gram, text, self.settings.reg_weight, self.settings.text_weight)
+
+
+class AdditiveEASE(TextEASE):
+    """A weighted sum of EASE's weights and those of the texts (see `linear.additive_ease`)."""
+
+    def solve(self, gram: Tensor, text: Tensor) -> Tensor:
+        s = self.settings
+        return linear.additive_ease(gram, text, s.reg_weight, s.text_reg_weight, s.text_share)
+
+
+class L3AE(TextEASE):
+    """EASE that is drawn towards the weights of the texts (see `linear.l3ae`)."""
+
+    def solve(self, gram: Tensor, text: Tensor) -> Tensor:
+        s = self.settings
+        return linear.l3ae(gram, text, s.reg_weight, s.text_reg_weight, s.distillation_weight)

@@ -1,0 +1,1 @@
+"""Our models' settings: `schemas` says what there is, `sources` where values come from."""

@@ -1,0 +1,154 @@
+"""The settings that our models add to RecBole's, in parts, with their ranges.
+
+A model's settings are a schema put together from parts. The defaults and meanings of a part stand in
+``properties/settings/<part>.yaml``, those of a model's own in ``properties/model/<Model>.yaml``.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Weight = Field(ge=0, allow_inf_nan=False)
+Temperature = Field(gt=0, allow_inf_nan=False)
+Count = Field(ge=1)
+Share = Field(ge=0, le=1)
+
+
+class Part(BaseModel):
+    """Settings that belong together."""
+
+    model_config = ConfigDict(frozen=True)
+    # the name of the file of defaults; settings without a part of their own are a model's
+    part: ClassVar[str | None] = None
+    # whose texts are read
+    text_sides: ClassVar[tuple[str, ...]] = ("user", "item")
+
+    @classmethod
+    def parts(cls) -> list[str]:
+        """The files of defaults that these settings have, without the model's own."""
+        found = (vars(base).get("part") for base in reversed(cls.__mro__))
+        return [part for part in found if part is not None]
+
+    @property
+    def text_kinds(self) -> tuple[str, ...]:
+        """The kinds of text that a model with these settings reads: 'profile', 'intent', both or none."""
+        return ()
+
+    @classmethod
+    def without_text(cls) -> dict[str, float]:
+        """What to set so that no text is read; empty where there is none to read or where nothing is left without."""
+        return {}
+
+
+class EvaluationSettings(Part):
+    """Full ranking; they serve every model of RecBole's, too."""
+
+    part = "evaluation"
+    mask_valid_in_test: bool
+    valid_users: int | None
+
+
+class RunSettings(Part):
+    """Where a run begins."""
+
+    part = "run"
+    preset: Literal["published"] | None
+    resume: bool | str
+
+
+class TextSettings(Part):
+    """Which texts are read."""
+
+    part = "texts"
+    user_profile_table: str | None
+    item_profile_table: str | None
+    user_intent_table: str | None
+    item_intent_table: str | None
+    user_text: Literal["mean_of_items"] | None
+    text_dim: Annotated[int, Count] | None
+    min_text_coverage: float = Share
+
+
+class AlignmentSettings(Part):
+    """How embeddings are aligned with texts."""
+
+    part = "alignment"
+    WEIGHTS: ClassVar[tuple[str, ...]] = ("profile_weight", "pairwise_weight", "translation_weight", "matching_weight")
+    n_intents: int = Count
+    fusion: Literal["text", "sum", "gate"]
+    profile_weight: float = Weight
+    profile_temperature: float = Temperature
+    pairwise_weight: float = Weight
+    pairwise_temperature: float = Temperature
+    translation_weight: float = Weight
+    matching_weight: float = Weight
+    teacher_momentum: float = Share
+    contrast_nodes: Annotated[int, Count] | Literal["all"]
+
+    @property
+    def uses_profiles(self) -> bool:
+        """Whether any loss term reads the profile texts."""
+        return self.profile_weight > 0
+
+    @property
+    def uses_intents(self) -> bool:
+        """Whether any loss term reads the intent texts."""
+        return self.pairwise_weight > 0 or self.translation_weight > 0 or self.matching_weight > 0
+
+    @property
+    def reveals_intents(self) -> bool:
+        """Whether any loss term reads the intents that the graph reveals."""
+        return self.pairwise_weight > 0 or (self.matching_weight > 0 and self.fusion != "text")
+
+    @property
+    def text_kinds(self) -> tuple[str, ...]:
+        return ("profile",) * self.uses_profiles + ("intent",) * self.uses_intents
+
+    @classmethod
+    def without_text(cls) -> dict[str, float]:
+        return dict.fromkeys(cls.WEIGHTS, 0.0)
+
+
+class EncoderSettings(Part):
+    """The graph encoder and how it learns to rank."""
+
+    embedding_size: int = Count
+    n_layers: int = Count
+    layer_aggregation: Literal["sum", "mean"]
+    edge_dropout: float = Field(ge=0, lt=1)
+    ranking_loss: Literal["bpr", "softmax"]
+    softmax_negatives: Annotated[int, Count] | Literal["all"]
+    softmax_temperature: float = Temperature
+    item_bias: bool
+    reg_weight: float = Weight
+
+
+class IRLLRecSettings(AlignmentSettings, EncoderSettings, TextSettings, EvaluationSettings, RunSettings):
+    """All that IRLLRec adds."""
+
+
+class TextEASESettings(TextSettings, EvaluationSettings):
+    """Of the linear models with text (`model/text_ease.py`)."""
+
+    text_sides = ("item",)
+
+    text_kind: Literal["profile", "intent"]
+    reg_weight: float = Field(gt=0, allow_inf_nan=False)
+
+    @property
+    def text_kinds(self) -> tuple[str, ...]:
+        return (self.text_kind,)
+
+
+class CollectiveEASESettings(TextEASESettings):
+    text_weight: float = Weight
+
+
+class AdditiveEASESettings(TextEASESettings):
+    text_reg_weight: float = Field(gt=0, allow_inf_nan=False)
+    text_share: float = Share
+
+
+class L3AESettings(TextEASESettings):
+    text_reg_weight: float = Field(gt=0, allow_inf_nan=False)
+    distillation_weight: float = Weight
