@@ -1,4 +1,5 @@
-"""What RecBole 1.2.1 needs on current versions of torch, numpy and SciPy, and where it follows strings from files.
+"""What RecBole 1.2.1 needs on current versions of torch, numpy and SciPy, where it follows strings from files, and which
+baselines it computes wrongly.
 
 :func:`apply` is called on ``import recbole_irllrec``. Each mend is a function that says why it is here and until when.
 """
@@ -8,7 +9,7 @@ import functools
 import recbole.quick_start  # whatever imports get_model is there before it is replaced
 import recbole.trainer  # noqa: F401
 
-from . import files, models, versions
+from . import baselines, files, metrics, models, versions
 from .models import find_model, get_model, model_names
 
 __all__ = ["apply", "find_model", "get_model", "model_names"]
@@ -22,3 +23,5 @@ def apply() -> None:
     files.read_checkpoints_safely()
     files.read_saved_data_safely()
     models.answer_for_models()
+    baselines.count_interactions()
+    metrics.collect_numbers()
