@@ -1,5 +1,4 @@
-"""What RecBole 1.2.1 needs on current versions of torch, numpy and SciPy, where it follows strings from files, and which
-baselines it computes wrongly.
+"""What RecBole 1.2.1 needs on current versions of torch, numpy and SciPy, and what it gets wrong.
 
 :func:`apply` is called on ``import recbole_irllrec``. Each mend is a function that says why it is here and until when.
 """

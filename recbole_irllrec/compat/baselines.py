@@ -43,7 +43,7 @@ def count_interactions() -> None:
 def popularity(counts: np.ndarray, tokens: np.ndarray) -> torch.Tensor:
     """Scores that rank items by their numbers of interactions, and items with equal ones by their tokens.
 
-    So neither chance, nor a library's sorting, nor the order of the data's files, which may hold the test set, has a say.
+    Neither chance, nor a library's sorting, nor the order of the files, those of the test set among them, has a say.
 
     Args:
         counts: the items' numbers of interactions, [n].
