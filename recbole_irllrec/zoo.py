@@ -26,6 +26,7 @@ class Model:
     gives_vectors: bool = False  # `scoring_embeddings()` gives vectors of users and items whose products are scores
     # Our trainer: named loss terms, plain checkpoints, exact resuming. Without it RecBole's of the model's type.
     own_trainer: bool = False
+    has_chance: bool = True  # whether another seed gives another model
     # Scores need no more memory than their own: many users may be ranked at once.
     ranks_in_blocks: bool = True
 
@@ -40,6 +41,9 @@ class Model:
         return bool(self.settings.without_text())
 
 
+# RecBole's models of which another seed gives the same one.
+WITHOUT_CHANCE = frozenset({"Pop", "ItemKNN", "AsymKNN", "EASE", "ADMMSLIM"})
+
 _MODELS = {
     model.name: model
     for model in (
@@ -50,9 +54,14 @@ _MODELS = {
             gives_vectors=True,
             own_trainer=True,
         ),
-        Model("CollectiveEASE", "recbole_irllrec.model.text_ease:CollectiveEASE", CollectiveEASESettings),
-        Model("AdditiveEASE", "recbole_irllrec.model.text_ease:AdditiveEASE", AdditiveEASESettings),
-        Model("L3AE", "recbole_irllrec.model.text_ease:L3AE", L3AESettings),
+        *(
+            Model(name, f"recbole_irllrec.model.text_ease:{name}", settings, has_chance=False)
+            for name, settings in (
+                ("CollectiveEASE", CollectiveEASESettings),
+                ("AdditiveEASE", AdditiveEASESettings),
+                ("L3AE", L3AESettings),
+            )
+        ),
     )
 }
 
@@ -60,6 +69,12 @@ _MODELS = {
 def find(name: str) -> Model | None:
     """Our model of that name; None for RecBole's and for none."""
     return _MODELS.get(name)
+
+
+def has_chance(name: str) -> bool:
+    """Whether another seed gives another model of that name, RecBole's or ours."""
+    model = find(name)
+    return model.has_chance if model else name not in WITHOUT_CHANCE
 
 
 def text_sides(name: str) -> tuple[str, ...]:

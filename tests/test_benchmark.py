@@ -179,6 +179,7 @@ def test_what_runs_are_given():
     assert any(drawn.get("profile_weight") for drawn in ours.drawn)
     text = {"profile_weight", "pairwise_weight", "profile_temperature", "n_intents", "fusion"}
     assert not any(text & drawn.keys() for drawn in without.drawn)
+    assert [list(row.seeds(3)) for row in (ours, pop, ease)] == [[1, 2, 3], [1], [1]]
     for row in (ours, without, published, pop, ease):
         settings = row.settings(row.drawn[0])
         assert settings["epochs"] == 7 and settings["n_layers"] == 2 and settings["mask_valid_in_test"] is False
@@ -205,6 +206,15 @@ def test_runs_are_found_by_their_settings_and_texts():
     before = found(**without_text)
     write_tiny_tables(Path("data"), 1.0)
     assert found(seed=1) != first and found(**without_text) == before
+
+
+def test_runs_from_before_a_mend_are_not_taken_for_those_after_it(monkeypatch):
+    write_tiny(Path("data"))
+    splits = load_splits("tiny", Path("data"), settings=SETTINGS)
+    after = [fingerprint(config_of(model, splits, {}), splits) for model in ("Pop", "EASE")]
+    monkeypatch.setattr("recbole_irllrec.benchmark.plan.MENDED", {})
+    before = [fingerprint(config_of(model, splits, {}), splits) for model in ("Pop", "EASE")]
+    assert after[0] != before[0] and after[1] == before[1]
 
 
 @pytest.mark.parametrize(

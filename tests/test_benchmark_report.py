@@ -1,5 +1,6 @@
 """The tables and the report of a benchmark, from stored results; the page in a real browser."""
 
+import html
 import re
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pandas as pd
 import pytest
 from browser import look_at
 from command import refusal, run
+from recbole.evaluator.register import metrics_dict
 
-from recbole_irllrec import IRLLRecError
-from recbole_irllrec.benchmark import plots, tables
+from recbole_irllrec import IRLLRecError, compat
+from recbole_irllrec.benchmark import plots, report, tables
 from recbole_irllrec.benchmark.results import (
     PLAN,
     USERS,
@@ -25,7 +27,7 @@ from recbole_irllrec.benchmark.results import (
 
 FOLDER = Path("results")
 N_USERS, METRICS = 40, ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
-# model: seeds, level; NGCF has lost two of its runs, NCL has not a single one
+# model: seeds, level; EASE is the same for each seed, NGCF has lost two of its runs, NCL has not a single one
 MODELS = {"IRLLRec": (3, 0.5), "IRLLRec:published": (3, 0.45), "EASE": (3, 0.55), "NGCF": (1, 0.3), "NCL": (0, 0.0)}
 ERROR = "RuntimeError: <script>alert(1)</script> | k_max > n"
 
@@ -122,6 +124,51 @@ def test_the_summary_marks_best_and_second_and_what_is_missing(folder):
     assert by_name["NGCF (1 of 3 seeds)"][3].rest == ""
 
 
+def test_a_model_without_chance_has_one_run_and_no_deviation_however_many_are_stored(folder):
+    assert len(list(folder.glob("runs/EASE-*.json"))) == 3
+    results = read_results(folder)
+    assert results.runs.groupby("model")["seed"].apply(list)["EASE"] == [1]
+    assert results.runs["model"].value_counts()["IRLLRec"] == 3
+    for table in (tables.summary(results), tables.costs(results)):
+        rests = {row[0].text: {cell.rest for cell in row[1:]} for row in table.rows}
+        assert rests["EASE"] == {""} and any("±" in rest for rest in rests["IRLLRec"])
+    for figure in plots.figures(results).values():
+        for trace in figure.data:
+            errors = {} if trace.error_y.array is None else trace.error_y.array
+            if trace.name == "EASE":
+                assert all(np.isnan(error) for error in errors), trace
+            elif trace.type == "bar":
+                drawn = dict(zip(trace.x, errors, strict=True))
+                assert np.isnan(drawn["EASE"]) and drawn["IRLLRec"] > 0
+    summary = tables.flat(results).set_index("model")
+    assert summary.loc["EASE"].filter(like=" std").isna().all() and summary.loc["EASE", "seeds"] == 1
+    run("benchmark", "report", folder)
+    text = (folder / "report.md").read_text()
+    assert "EASE (" not in text
+    assert "Others have: NGCF 1. One run, which is the same for each seed: EASE." in text
+    assert not re.search(r"^EASE &.*pm", (folder / "tables.tex").read_text(), re.MULTILINE)
+
+
+def test_the_report_names_what_recbole_computes_otherwise(folder):
+    plan = read_plan(folder)
+    write_plan(folder, {**plan, "metrics": ["NDCG", "ShannonEntropy"]})
+    run("benchmark", "report", folder)
+    for file in ("report.md", "report.html"):
+        text = html.unescape((folder / file).read_text()).partition("RecBole's deviations")[2]
+        assert "NGCF: As in its authors' code" in text and "EASE: Repeated interactions" in text, file
+        assert (
+            "ShannonEntropy: The entropy" in text
+            and "MultiVAE" not in text
+            and "SGL" not in text.partition("NGCF: As")[0]
+        )
+
+
+def test_deviations_are_of_models_and_metrics_that_there_are():
+    known = {*compat.model_names(), *(metric.__name__ for metric in metrics_dict.values())}
+    for deviation in report.deviations():
+        assert set(deviation) == {"of", "note"} and set(deviation["of"]) <= known and deviation["note"].endswith(".")
+
+
 def test_three_forms_of_a_table():
     cells = [tables.Cell("a_b|<i>"), tables.Cell("0.5", 1, " ± 0.1"), tables.Cell("5 %", 2), tables.Cell("0", 3)]
     table = tables.Table("T", ["model", "x", "y", "z"], [cells])
@@ -141,14 +188,14 @@ def test_files_that_pandas_opens(folder):
     summary = pd.read_csv(folder / "summary.csv", index_col="model")
     assert list(summary.index) == list(results.models) and summary.loc["NGCF", "seeds"] == 1
     users = pd.read_parquet(folder / "per_user.parquet")
-    assert len(users) == 10 * N_USERS and users["model"].nunique() == 4
+    assert len(users) == 8 * N_USERS and users["model"].nunique() == 4
     means = users.groupby(["model", "seed"], observed=True)["ndcg@10"].mean()
-    assert summary.loc["EASE", "ndcg@10"] == pytest.approx(means["EASE"].mean())
-    assert summary.loc["EASE", "ndcg@10 std"] == pytest.approx(means["EASE"].std())
+    assert summary.loc["IRLLRec", "ndcg@10"] == pytest.approx(means["IRLLRec"].mean())
+    assert summary.loc["IRLLRec", "ndcg@10 std"] == pytest.approx(means["IRLLRec"].std())
     tests = pd.read_csv(folder / "tests.csv")
     assert set(tests["model"]) == {"IRLLRec:published", "EASE", "NGCF"} and len(tests) == 3 * len(METRICS)
     assert (tests.loc[tests["model"] == "NGCF", "difference"] > 0).all()
-    assert len(pd.read_csv(folder / "runs.csv")) == 10 and len(pd.read_csv(folder / "failures.csv")) == 4
+    assert len(pd.read_csv(folder / "runs.csv")) == 8 and len(pd.read_csv(folder / "failures.csv")) == 4
 
 
 def test_the_report_tells_what_a_reader_must_know(folder):
@@ -182,7 +229,7 @@ def test_a_folder_that_does_not_tell_its_spaces(folder):
 
 def test_curves_by_epoch(folder):
     curves = plots.figures(read_results(folder))["Learning curves"].data
-    assert [list(curve.x) for curve in curves if curve.name == "EASE"] == [[1]] * 3
+    assert [list(curve.x) for curve in curves if curve.name == "EASE"] == [[1]]
     assert [list(curve.x) for curve in curves if curve.name == "IRLLRec"] == [[1, 2, 3, 4, 5]] * 3
     assert [curve.showlegend for curve in curves if curve.name == "IRLLRec"] == [True, False, False]
 
@@ -198,7 +245,7 @@ def test_the_page_draws_its_plots_alone_and_without_complaint(folder, tmp_path):
     assert complaints == [] and requests == []
     assert shown.count('class="plotly-graph-div') == 4
     assert shown.count('class="trace bars"') == len(METRICS)
-    assert len(re.findall('class="trace scatter trace', shown)) == 4 + 10 + 4  # models, runs' curves, models by groups
+    assert len(re.findall('class="trace scatter trace', shown)) == 4 + 8 + 4  # models, runs' curves, models by groups
     assert shown.count('class="errorbar"') > 4 and "IRLLRec:published" in shown
 
 

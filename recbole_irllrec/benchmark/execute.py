@@ -54,7 +54,7 @@ def execute(rows: Sequence[Row], n_seeds: int, splits: Splits, folder: Path, pla
 
     Args:
         rows: the rows of the table.
-        n_seeds: how many runs each has with its chosen settings.
+        n_seeds: how many runs each has with its chosen settings; one of those without chance.
         splits: of all runs.
         folder: where runs are kept; failed ones in it are made again.
         plan: what the folder knows; gets what is chosen for each row.
@@ -67,7 +67,7 @@ def execute(rows: Sequence[Row], n_seeds: int, splits: Splits, folder: Path, pla
         variants = [row.settings(drawn) for row in rows if row.model == model for drawn in row.drawn]
         splits = splits.with_texts(model, variants)
     trials = {row.name: [_trial(row, drawn, splits) for drawn in row.drawn] for row in rows}
-    n_runs = sum(n_seeds + (len(row.drawn) if row.is_drawn else 0) for row in rows)
+    n_runs = sum(len(row.seeds(n_seeds)) + (len(row.drawn) if row.is_drawn else 0) for row in rows)
     with _Progress(n_runs) as progress:
         _Execution(trials, n_seeds, splits, folder, plan, resources, progress).run()
 
@@ -174,9 +174,9 @@ class _Execution:
         self._plan["models"] = {each: models[each] for each in self._order if each in models}
         write_plan(self._folder, self._plan)
         if best is None:
-            self._progress.less(self._n_seeds)
+            self._progress.less(len(row.seeds(self._n_seeds)))
             return
-        runs = [best._replace(key=best.key._replace(seed=seed)) for seed in range(1, self._n_seeds + 1)]
+        runs = [best._replace(key=best.key._replace(seed=seed)) for seed in row.seeds(self._n_seeds)]
         self._waiting.extendleft(reversed(self._missing(runs)))
 
 

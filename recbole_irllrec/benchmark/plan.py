@@ -15,6 +15,7 @@ from recbole.utils import EvaluatorType
 from recbole.utils.argument_list import training_arguments
 
 from .. import zoo
+from ..compat.baselines import MENDED
 from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
 from ..runs import Settings, Splits, refuse_other_kinds, text_sources
@@ -65,6 +66,10 @@ class Row:
     def is_drawn(self) -> bool:
         """Whether there is something to choose from."""
         return len(self.drawn) > 1
+
+    def seeds(self, n: int) -> range:
+        """Of the runs with its chosen settings, where so many are asked for."""
+        return range(1, n + 1 if zoo.has_chance(self.model) else 2)
 
     def settings(self, drawn: Settings) -> Settings:
         """All that a run is given."""
@@ -232,8 +237,9 @@ def continued(before: Plan, now: Plan, folder: Path) -> Plan:
 def fingerprint(config: Config, splits: Splits) -> str:
     """The same for runs that differ in nothing but their seed: 12 hexadecimal digits of a SHA-256.
 
-    It is of all settings, defaults included, and of the text tables' files.
+    It is of all settings, defaults included, of the text tables' files, and of what is mended in RecBole's model.
     """
     settings = {name: value for name, value in config.final_config_dict.items() if name not in _FREE}
-    content = json.dumps([settings, text_sources(config, splits)], sort_keys=True, default=str)
+    mended = [MENDED[config["model"]]] if config["model"] in MENDED else []
+    content = json.dumps([settings, text_sources(config, splits), *mended], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:12]

@@ -35,7 +35,7 @@ def _bars(results: Results, names: dict[str, str]) -> Figure:
     means, deviations = over_seeds(results.runs, list(names))
     figure = Figure(layout={**_LAYOUT, "barmode": "group", "yaxis_title": "mean, standard deviation over the seeds"})
     for name, title in names.items():
-        error = {"type": "data", "array": deviations[name].fillna(0).tolist()}
+        error = {"type": "data", "array": deviations[name].tolist()}
         figure.add_trace(Bar(x=means.index.tolist(), y=means[name].tolist(), error_y=error, name=title))
     return figure
 
@@ -46,7 +46,7 @@ def _against_time(results: Results, metric: str, title: str) -> Figure:
     figure.update_xaxes(type="log")
     colours = _colours(results)
     for model in means.index:
-        (value, seconds), (up, aside) = means.loc[model], deviations.loc[model].fillna(0)
+        (value, seconds), (up, aside) = means.loc[model], deviations.loc[model]
         figure.add_trace(
             Scatter(
                 x=[seconds],
@@ -97,7 +97,7 @@ def _by_interactions(results: Results, metric: str, title: str) -> Figure:
             Scatter(
                 x=(rows["group"] + " (" + rows["users"].map("{:,}".format) + ")").tolist(),
                 y=rows["mean"].tolist(),
-                error_y={"type": "data", "array": rows["std"].fillna(0).tolist()},
+                error_y={"type": "data", "array": rows["std"].tolist()},
                 mode="lines+markers",
                 line={"color": colours[model]},
                 name=model,

@@ -2,10 +2,12 @@
 
 import html
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from .. import html_page
 from ..files import atomic_write
@@ -98,6 +100,8 @@ def facts(results: Results) -> Iterator[tuple[str, str]]:
     yield "Settings of all runs", _by_models(plan, _common)
     if below := _by_models(plan, lambda row: f"{row['tuned_file']}, below what is drawn." if row["tuned_file"] else ""):
         yield "Settings found before", below
+    if deviating := _deviations(plan):
+        yield "RecBole's deviations", deviating
     yield "Significance", _SIGNIFICANCE
     runs = results.runs
     yield (
@@ -125,11 +129,26 @@ _SIGNIFICANCE = (
 
 
 def _seeds(results: Results) -> str:
-    counts = results.runs.groupby("model", sort=False)["seed"].apply(sorted)
-    most = max(counts, key=len)
-    fewer = [f"{model} {', '.join(map(str, seeds))}" for model, seeds in counts.items() if seeds != most]
-    also = f" Others have: {'; '.join(fewer)}." if fewer else ""
-    return f"{', '.join(map(str, most))}; they vary the models, not the split.{also}"
+    found = results.runs.groupby("model", sort=False)["seed"].apply(sorted)
+    once = [model for model in found.index if model in results.without_chance]
+    most = max(found, key=len)
+    fewer = [f"{model} {', '.join(map(str, seeds))}" for model, seeds in found.drop(once).items() if seeds != most]
+    said = [f"{', '.join(map(str, most))}; they vary the models, not the split."]
+    said += [f"Others have: {'; '.join(fewer)}."] if fewer else []
+    said += [f"One run, which is the same for each seed: {', '.join(once)}."] if once else []
+    return " ".join(said)
+
+
+def deviations() -> list[dict[str, Any]]:
+    """Where RecBole deviates from the sources of models and metrics: `of`, their names, and `note`, sentences."""
+    return yaml.safe_load(files("recbole_irllrec.properties").joinpath("deviations.yaml").read_text(encoding="utf-8"))
+
+
+def _deviations(plan: dict[str, Any]) -> str:
+    """Of the models and metrics that are there."""
+    there = {row: about["model"] for row, about in plan["models"].items()} | {name: name for name in plan["metrics"]}
+    concerned = [([name for name in there if there[name] in one["of"]], one["note"]) for one in deviations()]
+    return " ".join(f"{', '.join(names)}: {note}" for names, note in concerned if names)
 
 
 def _budget(row: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from .. import zoo
 from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
 from ..files import atomic_write, locked, write_json
@@ -128,6 +129,11 @@ class Results:
         return list(self.runs["model"].unique())
 
     @property
+    def without_chance(self) -> set[str]:
+        """Those of the plan's models that have one run, since it is the same for each seed."""
+        return {model for model, row in self.plan["models"].items() if not zoo.has_chance(row["model"])}
+
+    @property
     def reference(self) -> str:
         """The model that the others are tested against: IRLLRec, where it is there."""
         return "IRLLRec" if "IRLLRec" in self.models else self.models[0]
@@ -144,9 +150,10 @@ def read_results(folder: Path) -> Results:
         raise IRLLRecError(f"There is no benchmark in {folder}: give the folder of one, which holds {PLAN}.")
     runs, failures, trials, users, curves = [], [], [], [], []
     for model, row in plan["models"].items():
-        keys = [Key(model, settings) for settings in row["trials"]]
-        keys += sorted(_finals(folder, model, row["run"]), key=lambda key: key.seed or 0)
-        for key in keys:
+        finals = sorted(_finals(folder, model, row["run"]), key=lambda key: key.seed or 0)
+        if not zoo.has_chance(row["model"]):
+            finals = finals[:1]
+        for key in [*(Key(model, settings) for settings in row["trials"]), *finals]:
             record = read_record(folder, key)
             if record is None:
                 continue

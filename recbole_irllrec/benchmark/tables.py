@@ -59,8 +59,9 @@ def model_names(results: Results) -> dict[str, str]:
     """How tables name the models: with the number of seeds, where others have more."""
     counts = results.runs["model"].value_counts()
     most = counts.max()
+    as_it_is = results.without_chance | {model for model, n in counts.items() if n == most}
     return {
-        model: model if counts.get(model, most) == most else f"{model} ({counts[model]} of {most} seeds)"
+        model: model if model in as_it_is or model not in counts else f"{model} ({counts[model]} of {most} seeds)"
         for model in results.plan["models"]
     }
 

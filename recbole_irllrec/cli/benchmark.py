@@ -35,7 +35,12 @@ def benchmark(
             "alignment weights 0), IRLLRec:published (the preset, which is not tuned)."
         ),
     ] = _MODELS,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each model with its chosen settings: seeds 1, 2, …")] = 5,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Runs of each model with its chosen settings: seeds 1, 2, …; one of models without chance."
+        ),
+    ] = 5,
     tune_samples: Annotated[
         int,
         typer.Option(

@@ -54,7 +54,11 @@ def tune(
         ),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Run the best settings with so many seeds of the model, and test each.")
+        int,
+        typer.Option(
+            min=1,
+            help="Run the best settings with so many seeds of the model, and test each; models without chance once.",
+        ),
     ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search; the model's is the setting seed.")] = 0,
     out: Annotated[

@@ -1,4 +1,4 @@
-"""What RecBole 1.2.1 needs on current versions of torch, numpy and SciPy, and where it follows strings from files.
+"""What RecBole 1.2.1 needs on current versions of torch, numpy and SciPy, and what it gets wrong.
 
 :func:`apply` is called on ``import recbole_irllrec``. Each mend is a function that says why it is here and until when.
 """
@@ -8,7 +8,7 @@ import functools
 import recbole.quick_start  # whatever imports get_model is there before it is replaced
 import recbole.trainer  # noqa: F401
 
-from . import files, loading, models, time_order, versions
+from . import baselines, files, loading, metrics, models, time_order, versions
 from .models import find_model, get_model, model_names
 
 __all__ = ["apply", "find_model", "get_model", "model_names"]
@@ -27,3 +27,5 @@ def apply() -> None:
     loading.read_every_id()
     loading.answer_for_data_sets()
     loading.answer_for_checkpoints()
+    baselines.count_interactions()
+    metrics.collect_numbers()

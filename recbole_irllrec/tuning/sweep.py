@@ -20,6 +20,7 @@ from ray.tune.callback import Callback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from tqdm import tqdm
 
+from .. import zoo
 from ..cluster import is_remote, on_a_node
 from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
@@ -420,7 +421,7 @@ def _run_seeds(checked: Checked, splits: ray.ObjectRef, folder: Folder, best: Tr
     Those that had failed are run again.
     """
     plan, task = checked.plan, checked.task
-    wanted = range(own + 1, own + plan.n_seeds)
+    wanted = range(own + 1, own + (plan.n_seeds if zoo.has_chance(task.model) else 1))
     kept = folder.read("seeds.json") or {}
     before = kept["runs"] if kept.get("settings") == best.settings else []
     runs = {run["seed"]: run for run in before if "failed" not in run}
