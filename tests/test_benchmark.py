@@ -97,7 +97,7 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
     started = []
     start_run = _Execution._start
     monkeypatch.setattr(_Execution, "_start", lambda self, t: [start_run(self, t), started.append(len(self._running))])
-    models = ["IRLLRec", "IRLLRec-without-text", "IRLLRec:published"]
+    models = ["IRLLRec", "IRLLRec-without-text", "IRLLRec:published", "IRLLRec[profile_weight=0,pairwise_weight=1e-2]"]
     asked = [*ARGUMENTS, "--epochs", 1, "--max-concurrent", 2, "--config-files", "tiny.yaml"]
     run(*asked, "--models", ",".join(models))
     assert max(started) == min(2, os.cpu_count())
@@ -107,9 +107,10 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
         record = read_record(OUT, Key(name, plan["models"][name]["run"], 1))
         losses[name] = set(record["history"][0]["losses"]) & {"profile", "pairwise", "translation", "matching"}
     assert losses["IRLLRec-without-text"] == set() and len(losses["IRLLRec"]) == len(losses["IRLLRec:published"]) == 4
+    assert losses[models[3]] == {"pairwise", "translation", "matching"}
     drawn = {"edge_dropout": {"uniform": [0, 0.2]}}
     space = {"file": "spaces/IRLLRec.yaml", "comment": "Few, for the time.", "settings": drawn}
-    assert [plan["models"][name]["space"] for name in models] == [space, space, None]
+    assert [plan["models"][name]["space"] for name in models] == [space, space, None, space]
 
     for row in plan["models"].values():
         del row["space"]
@@ -223,6 +224,14 @@ def test_runs_from_before_a_mend_are_not_taken_for_those_after_it(monkeypatch):
         (["--models", "BRP"], "There is no model named 'BRP'; did you mean BPR?"),
         (["--models", "BPR,BPR"], "The models are BPR, BPR: name at least one, and each once."),
         (["--models", "BPR:published"], "There is no model BPR:published: presets are of IRLLRec."),
+        (
+            ["--models", "BPR[lerning_rate=0.1]"],
+            r"row BPR\[lerning_rate=0.1\] changes lerning_rate, .*mean learning_rate",
+        ),
+        (["--models", "BPR[metrics=5]"], "changes metrics, which is no setting of BPR: leave it out"),
+        (["--models", "BPR[learning_rate]"], "says 'learning_rate': write setting=value"),
+        (["--models", "BPR[learning_rate=1"], "does not end with its bracket"),
+        (["--models", "IRLLRec[profile_weight=-1]"], "The setting profile_weight .* is -1"),
         (["--models", "IRLLRec:best"], "The setting preset .* is 'best'"),
         (
             ["--models", "BPR", "--metrics", "Recall,RMSE"],

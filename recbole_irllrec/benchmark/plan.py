@@ -1,5 +1,6 @@
 """What a benchmark runs: the rows of its table, the settings of each, and the names that runs are found by."""
 
+import difflib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from recbole.config import Config
 from recbole.evaluator.register import metric_types, metrics_dict
 from recbole.utils import EvaluatorType
@@ -19,7 +21,7 @@ from ..compat.baselines import MENDED
 from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
 from ..runs import Settings, Splits, refuse_other_kinds, text_sources
-from ..tuning.space import RandomDrawer, Space, default_path, read_space, tunable
+from ..tuning.space import RandomDrawer, SettingsLoader, Space, default_path, read_space, tunable
 from .results import Plan
 
 TRIAL_SEED = 0  # runs have 1, 2, …
@@ -120,17 +122,20 @@ def _metric(name: str) -> str:
 
 
 def _row(name: str, options: Options, common: Settings) -> Row:
-    model, _, preset = name.partition(":")
+    base, _, changes = name.partition("[")
+    model, _, preset = base.partition(":")
     fixed: Settings = {}
-    ours = zoo.find(name.removesuffix(_WITHOUT_TEXT))
+    ours = zoo.find(base.removesuffix(_WITHOUT_TEXT))
     if preset:
         with_presets = [found.name for found in zoo.models() if "preset" in found.settings.model_fields]
         if model not in with_presets:
             raise IRLLRecError(f"There is no model {name}: presets are of {', '.join(with_presets)}.")
         fixed = {"preset": preset}
-    elif name.endswith(_WITHOUT_TEXT) and ours and ours.can_do_without_text:
+    elif base.endswith(_WITHOUT_TEXT) and ours and ours.can_do_without_text:
         model, fixed = ours.name, ours.settings.without_text()
     refuse_other_kinds(model)
+    if changes:
+        fixed |= _changes(name, model, changes)
     space = _space(model, options.spaces) if options.tune_samples and not preset else None
     drawn: list[Settings] = [{}]
     origin = None
@@ -138,6 +143,23 @@ def _row(name: str, options: Options, common: Settings) -> Row:
         drawn = _drawn(space, options.tune_samples, {**common, **fixed})
         origin = _origin(space, options.spaces)
     return Row(name, model, common, fixed, drawn, options.tune_samples, space, origin, tunable=not preset)
+
+
+def _changes(name: str, model: str, text: str) -> Settings:
+    """The settings in the brackets of a row such as IRLLRec[profile_weight=0,fusion=gate]."""
+    if not text.endswith("]"):
+        raise IRLLRecError(f"The row {name} does not end with its bracket: write MODEL[setting=value,setting=value].")
+    changed: Settings = {}
+    for change in text[:-1].split(","):
+        setting, equals, value = (part.strip() for part in change.partition("="))
+        if not equals or not value:
+            raise IRLLRecError(f"The row {name} says {change!r}: write setting=value, parted by commas.")
+        if setting not in (known := tunable(model)):
+            close = difflib.get_close_matches(setting, sorted(known), n=1)
+            hint = f"did you mean {close[0]}?" if close else "leave it out, or give it to all with --config-files."
+            raise IRLLRecError(f"The row {name} changes {setting}, which is no setting of {model}: {hint}")
+        changed[setting] = yaml.load(value, Loader=SettingsLoader)
+    return changed
 
 
 def _space(model: str, folder: Path | None) -> Space | None:

@@ -8,6 +8,7 @@ runs/MODEL-ID-SEED.json   a run with the chosen settings, and beside it, in Parq
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Key(NamedTuple):
 
     def file(self, folder: Path) -> Path:
         """Where the run's record is, or will be."""
-        stem = f"{self.model.replace(':', '-')}-{self.settings}"
+        stem = f"{re.sub('[^A-Za-z0-9_.]+', '-', self.model).strip('-')}-{self.settings}"
         return folder / (f"trials/{stem}.json" if self.seed is None else f"runs/{stem}-{self.seed}.json")
 
 

@@ -1,5 +1,6 @@
 """``irllrec benchmark``: models side by side, on one split, by one protocol, with one tuning budget."""
 
+import re
 import shlex
 import sys
 from functools import partial
@@ -32,7 +33,8 @@ def benchmark(
         str,
         typer.Option(
             help="Names parted by commas: IRLLRec, general recommenders of RecBole, IRLLRec-without-text (all "
-            "alignment weights 0), IRLLRec:published (the preset, which is not tuned)."
+            "alignment weights 0), IRLLRec:published (the preset, which is not tuned), and any of them with settings "
+            "changed, as IRLLRec[profile_weight=0,fusion=gate]."
         ),
     ] = _MODELS,
     seeds: Annotated[
@@ -166,7 +168,8 @@ def report(
 
 
 def _listed(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    """What stands between the commas, of which those in brackets part nothing."""
+    return [name.strip() for name in re.split(r",(?![^\[]*\])", text) if name.strip()]
 
 
 def _cutoffs(text: str) -> list[int]:

@@ -147,11 +147,11 @@ class RandomDrawer:
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
+class SettingsLoader(yaml.SafeLoader):
     """YAML in which 1e-7 is a number, as in RecBole's files."""
 
 
-_Loader.add_implicit_resolver(
+SettingsLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )
 
@@ -179,7 +179,7 @@ def read_space(path: Path) -> Space:
         OSError: it cannot be read.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=SettingsLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise IRLLRecError(f"{path} is no YAML ({reason}): mend it.") from None
