@@ -152,7 +152,7 @@ class OpenAIEncoder:
         tokens = 0
         for key in keys:
             more = self._counter.count(sent[key])
-            if batch and (len(batch) == self._batch_size or tokens + more > self._batch_tokens):
+            if batch and (len(batch) >= self._batch_size or tokens + more > self._batch_tokens):
                 yield batch
                 batch, tokens = [], 0
             batch.append(key)
@@ -168,22 +168,26 @@ class OpenAIEncoder:
 
     async def _ask(self, keys: list[bytes], texts: list[str]) -> tuple[list[bytes], np.ndarray]:
         """Ask for embeddings, and keep them; in halves if it is too much at once for the server."""
-        try:
-            embeddings = await self._sound_answer(texts)
-        except RequestRefused as error:
-            if len(texts) == 1:
-                raise IRLLRecError(
-                    f"{str(error).rstrip('.')}, for a text of about {self._counter.count(texts[0])} tokens: cut texts "
-                    f"with --max-length if that is too long, or check --encoder-model."
-                ) from None
-            half = len(texts) // 2
-            parts = [await self._ask(keys[:half], texts[:half]), await self._ask(keys[half:], texts[half:])]
-            if self._batch_size > half:
-                self._batch_size = max(half, 1)
-                logging.getLogger(__name__).info(f"Texts are sent {self._batch_size} at a time ({error})")
-            return keys, np.concatenate([embeddings for _, embeddings in parts])
-        self._cache.put(keys, embeddings)
-        return keys, embeddings
+        refusal = None
+        if len(texts) <= self._batch_size:  # which may have become smaller
+            try:
+                embeddings = await self._sound_answer(texts)
+            except RequestRefused as error:
+                refusal = error
+            else:
+                self._cache.put(keys, embeddings)
+                return keys, embeddings
+        if len(texts) == 1:
+            raise IRLLRecError(
+                f"{str(refusal).rstrip('.')}, for a text of about {self._counter.count(texts[0])} tokens: cut texts with "
+                f"--max-length if that is too long, or check --encoder-model."
+            )
+        half = len(texts) // 2
+        parts = [await self._ask(keys[:half], texts[:half]), await self._ask(keys[half:], texts[half:])]
+        if refusal and half < self._batch_size:
+            self._batch_size = half
+            logging.getLogger(__name__).info(f"Texts are sent {half} at a time ({refusal})")
+        return keys, np.concatenate([embeddings for _, embeddings in parts])
 
     async def _ask_width(self) -> int:
         """The width in which two answers in a row agree, asked for with texts of a token each."""
