@@ -454,16 +454,16 @@ def test_an_answer_that_a_filter_has_stopped_is_not_asked_for_again(tmp_path, ru
     assert answers()["failure"].str.contains("filter has stopped the answer").all()
 
 
-def test_a_key_that_a_server_repeats_is_not_shown_or_stored(tmp_path, run, server, answers, monkeypatch):
+@pytest.mark.parametrize("batch", [(), ("--batch", "--poll", "0.05")])
+def test_a_key_that_a_server_repeats_is_not_shown_or_stored(tmp_path, run, server, answers, monkeypatch, batch):
     write_dataset(tmp_path, n_users=2, n_items=2, per_user=2, reviews=False)
     secret = "sk-proj-abcdef0123456789"
     monkeypatch.setenv("OPENAI_API_KEY", secret)
     words = f"{'x' * 270} content filter for {secret}"
-    for batch in ((), ("--batch", "--poll", "0.05")):
-        server.set(refusals=[("words:number 1\\n\\nReviews", 400, {"error": {"message": words}})])
-        said = run(*batch, "--replace", "--retry-failed", "--seed", "5")
-        failure = answers().loc[("item", "i1"), "failure"]
-        assert "***" in failure and secret[:8] not in failure + said.stdout + said.stderr
+    server.set(refusals=[("words:number 1\\n\\nReviews", 400, {"error": {"message": words}})])
+    said = run(*batch)
+    failure = answers().loc[("item", "i1"), "failure"]
+    assert "***" in failure and "sk-proj" not in failure + said.stdout + said.stderr
     assert not any(secret.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 

@@ -9,13 +9,13 @@ from recbole_irllrec.text.endpoint import Endpoint, NoAnswer, RequestRefused
 
 from .budget import Budget
 from .completion import Completion, completion_in
-from .dialect import Dialect, Search
+from .dialect import Dialect, Part, Search
 from .prompts import Prompt
 from .schema import INSTRUCTION, RESPONSE_FORMAT, Answer, Filtered, InvalidAnswer, read_answer
 from .store import Result
 
 _SHOWN_REASON = 300  # characters of what was wrong that the model is told
-_LEARNED = {
+_LEARNED: dict[Part, str] = {
     "length": "calls the longest answer {}",
     "temperature": "takes no temperature: the model's own is used",
     "system": "takes no message of the system: its text begins the user's",
@@ -204,8 +204,8 @@ class Chat:
         before, self._dialect = self._dialect, search.dialect
         for part, what in _LEARNED.items():
             if getattr(before, part) != getattr(self._dialect, part):
-                said = what.format(getattr(self._dialect, part))
-                logging.getLogger(__name__).info(f"The server {said} (it said: {search.refusal})")
+                why = search.named.get(part, search.first)
+                logging.getLogger(__name__).info(f"The server {what.format(getattr(self._dialect, part))} ({why})")
         self._keep(self._dialect)
 
     def _prove(self) -> None:

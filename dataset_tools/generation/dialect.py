@@ -82,9 +82,9 @@ class Search:
         """
         self.known = known
         self.dialect = known  # to write the next request in
-        self.refusal: RequestRefused | None = None  # the first
+        self.first: RequestRefused | None = None  # refusal
+        self.named: dict[Part, RequestRefused] = {}  # refusals, by what they name
         self._base = known  # without what refusals have named
-        self._renamed = False
         self._guesses: list[tuple[Part, ...]] | None = None  # what to leave out next
         self._errors = 0
         self._given_up = False
@@ -102,12 +102,12 @@ class Search:
         Raises:
             RequestRefused: it is refused for what it says, or there is no other way to write it.
         """
-        self.refusal = self.refusal or error
+        self.first = self.first or error
         if error.said.is_of_one_prompt or self._given_up:
             raise error
         part = self._named(error.said)
         if part:
-            self._renamed |= part == "length"
+            self.named[part] = error
             self._base, self.dialect = self._base.without(part), self.dialect.without(part)
             return
         if self._guesses is None:
@@ -117,10 +117,10 @@ class Search:
             self.dialect = self._base.without(*self._guesses.pop(0))
             return
         if error.said.status < 500:
-            raise self.refusal
+            raise self.first
         self._given_up = True  # the form is not to blame: wait for the server
         self.dialect = self._base
 
     def _named(self, said: Said) -> Part | None:
         part = self.dialect.named_in(said)
-        return None if part == "length" and self._renamed else part
+        return None if part in self.named else part  # it has no third name

@@ -179,7 +179,7 @@ class OpenAIEncoder:
                 return keys, embeddings
         if len(texts) == 1:
             raise IRLLRecError(
-                f"{str(refusal).rstrip('.')}, for a text of about {self._counter.count(texts[0])} tokens: cut texts with "
+                f"{str(refusal).rstrip('.')}, for a text of about {self._counter.count(texts[0])} tokens: cut it with "
                 f"--max-length if that is too long, or check --encoder-model."
             )
         half = len(texts) // 2
