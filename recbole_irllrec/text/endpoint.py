@@ -191,6 +191,8 @@ class Endpoint:
         )
         try:
             return await retrying(attempt)
+        except IRLLRecError:
+            raise
         except (openai.APIError, Failed, ValueError) as error:  # ValueError: JSON that cannot be read
             raise self._sentence(error) from None
 
@@ -213,7 +215,7 @@ class Endpoint:
             return passes and not out_of_money and (_retry_after(error) or 0) <= _LONGEST_RETRY_AFTER
         if isinstance(error, openai.APIConnectionError):
             return self._answered or not _no_server(error)
-        if isinstance(error, ValueError):
+        if isinstance(error, ValueError) and not isinstance(error, IRLLRecError):  # which is one
             return self._answered or not isinstance(error, _Garbled)
         return False
 
