@@ -204,7 +204,7 @@ class Chat:
         before, self._dialect = self._dialect, search.dialect
         for part, what in _LEARNED.items():
             if getattr(before, part) != getattr(self._dialect, part):
-                why = search.named.get(part, search.first)
+                why = str(search.named.get(part, search.first)).removesuffix(".")
                 logging.getLogger(__name__).info(f"The server {what.format(getattr(self._dialect, part))} ({why})")
         self._keep(self._dialect)
 
