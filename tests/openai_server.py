@@ -74,8 +74,8 @@ class Behaviour:
     """Parameters of a chat request that are answered with 400."""
     refusals: tuple[tuple[str, int, object], ...] = ()
     """What is refused, with which status and body (a text is no JSON): the name of a parameter, "system" for such a
-    message, "words:…" for a prompt that has them in it, "first:n" for the first n requests of this content since then, "more:n"
-    for more than n texts, "all". The status may be 200."""
+    message, "words:…" for a prompt that has them in it, "first:n" for the first n requests of this content since this
+    was set, "more:n" for more than n texts, "all". The status may be 200."""
     api_key: str | None = None
     """The one valid key; None takes any."""
     models: tuple[str, ...] | None = None
