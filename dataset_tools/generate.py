@@ -23,6 +23,7 @@ from recbole_irllrec.text.tokens import TokenCounter
 from .generation.batch import BatchRun
 from .generation.budget import Budget, LimitReached, Price, find_price
 from .generation.chat import Chat
+from .generation.dialect import Kept, kept_dialect
 from .generation.inputs import Known, read_known
 from .generation.prompts import Prompt, Prompts
 from .generation.run import Run
@@ -216,8 +217,8 @@ class _Plan:
             raise IRLLRecError(
                 f"How many tokens the model {options.model} reads is not known: give it with --context-length."
             )
-        counter = TokenCounter(options.model)
-        self.prompts = Prompts(options.prompts, options.model, counter, context, options.answer_tokens)
+        self.counter = TokenCounter(options.model)
+        self.prompts = Prompts(options.prompts, options.model, self.counter, context, options.answer_tokens)
         self.known: Known = read_known(
             config,
             seed=options.seed,
@@ -238,6 +239,7 @@ class _Plan:
 
 
 async def _run(plan: _Plan, options: Options, endpoint: Endpoint, limits: Limits, budget: Budget, store: Store) -> None:
+    server = f"{options.model} at {endpoint.url}"
     chat = Chat(
         endpoint,
         options.model,
@@ -245,6 +247,9 @@ async def _run(plan: _Plan, options: Options, endpoint: Endpoint, limits: Limits
         answer_tokens=options.answer_tokens,
         temperature=options.temperature,
         tries=options.tries,
+        count=plan.counter.count,
+        dialect=None if options.replace else kept_dialect(store.about.get("dialect"), server),
+        keep=lambda dialect: store.note("dialect", Kept(server=server, dialect=dialect).model_dump_json()),
     )
     run = Run(chat, endpoint, budget, store, limits.concurrency, options.retry_failed)
     batches = BatchRun(run, chat, endpoint, budget, store, size=limits.batch_size, poll_seconds=limits.poll_seconds)

@@ -12,6 +12,7 @@ frequent words the profile and the intents. Embeddings follow from the words of 
 """
 
 import asyncio
+import base64
 import collections
 import contextlib
 import dataclasses
@@ -71,6 +72,10 @@ class Behaviour:
     """Whether `response_format` with a JSON schema is understood; 400 otherwise."""
     refused_parameters: tuple[str, ...] = ()
     """Parameters of a chat request that are answered with 400."""
+    refusals: tuple[tuple[str, int, object], ...] = ()
+    """What is refused, with which status and body (a text is no JSON): the name of a parameter, "system" for such a
+    message, "words:…" for a prompt that has them in it, "first:n" for the first n requests of this content since this
+    was set, "more:n" for more than n texts, "all". The status may be 200."""
     api_key: str | None = None
     """The one valid key; None takes any."""
     models: tuple[str, ...] | None = None
@@ -79,6 +84,19 @@ class Behaviour:
     """The width of an embedding, where the request does not say."""
     batch_polls: int = 2
     """How often a batch is asked for until it is completed."""
+    message: dict | None = None
+    """The message of an answer; in its texts stand $ANSWER, $DRAFT (another valid object), $RAW (with line breaks in
+    its strings), $NULL and $NONE (whose dislikes are null, or not there)."""
+    message_of_schema: dict | None = None
+    """The same, where the request has a JSON schema."""
+    finish: str | None = None
+    """Why an answer ends; None is "stop"."""
+    usage: object = "counted"
+    """The usage that an answer names; "absent" is none."""
+    order: str = "in order"
+    """Of embeddings: "reversed", "unnumbered", or "all 0"."""
+    base64: bool = False
+    """Whether embeddings are sent so without being asked for."""
     refused_words: str = ""
     """A prompt that has this in it is answered with 400."""
 
@@ -106,6 +124,7 @@ def app(behaviour: Behaviour):
     async def control(request: Request) -> Response:
         for name, value in (await request.json()).items():
             setattr(state.behaviour, name, value)
+        state.attempts.clear()
         return JSONResponse({})
 
     async def account(request: Request) -> Response:
@@ -122,6 +141,7 @@ def app(behaviour: Behaviour):
             "path": kind,
             "content": content,
             "prompt": body["messages"][-1]["content"] if kind == "chat/completions" else None,
+            "parts": sorted(_parts(body)),
             "texts": body.get("input"),
             "begun": time.time(),
             "status": None,
@@ -131,6 +151,8 @@ def app(behaviour: Behaviour):
         }
         state.account.append(entry)
         status, answer = _refusal(state.behaviour, request, body)
+        if answer is None:
+            status, answer = _refused(state.behaviour, body, state.attempts[content])
         if answer is None:
             entry["fault"] = fault = _fault(state.behaviour, kind, content, state.attempts[content])
             if state.behaviour.latency:
@@ -142,15 +164,15 @@ def app(behaviour: Behaviour):
     class _Accounted(Response):
         """Sends an answer, or breaks off, and writes down when it was sent to the end."""
 
-        def __init__(self, entry: dict, status: int, answer: dict, behaviour: Behaviour):
+        def __init__(self, entry: dict, status: int, answer: object, behaviour: Behaviour):
             headers = {}
             if entry["fault"] == "429_retry_after":
                 headers["retry-after"] = str(behaviour.retry_after)
-            body = json.dumps(answer).encode()
+            body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
             if entry["fault"] == "truncated_json":
                 body = body[: len(body) // 2]
             super().__init__(body, status, headers, "application/json")
-            self._entry, self._behaviour = entry, behaviour
+            self._entry, self._behaviour, self._answer = entry, behaviour, answer
 
         async def __call__(self, scope, receive, send) -> None:
             if self._entry["fault"] == "timeout":
@@ -161,7 +183,8 @@ def app(behaviour: Behaviour):
                 raise ConnectionAbortedError("dropped on purpose")
             await super().__call__(scope, receive, send)
             self._entry["finished"] = time.time()
-            self._entry["valid"] = self._entry["status"] == 200 and self._entry["fault"] is None
+            refused = isinstance(self._answer, str | list) or not {"choices", "data"} & self._answer.keys()
+            self._entry["valid"] = self._entry["status"] == 200 and self._entry["fault"] is None and not refused
 
     async def upload(request: Request) -> Response:
         name, content = _multipart_file(request.headers["content-type"], await request.body())
@@ -247,6 +270,29 @@ def _refusal(behaviour: Behaviour, request, body: dict) -> tuple[int, dict | Non
     return 200, None
 
 
+def _parts(body: dict) -> set[str]:
+    """What a request has, by the names of `Behaviour.refusals`."""
+    roles = {message["role"] for message in body.get("messages", ())}
+    return (body.keys() | roles) - {"messages", "model", "input", "user"}
+
+
+def _refused(behaviour: Behaviour, body: dict, attempt: int) -> tuple[int, object]:
+    """The status and body with which this server refuses a request; 200 and None if it does not."""
+    for what, status, answer in behaviour.refusals:
+        kind, _, value = what.partition(":")
+        if kind == "words":
+            is_met = value in json.dumps(body.get("messages", body.get("input")))
+        elif kind == "first":
+            is_met = attempt <= int(value)
+        elif kind == "more":
+            is_met = len(body["input"]) > int(value)
+        else:
+            is_met = what == "all" or what in _parts(body)
+        if is_met:
+            return status, answer
+    return 200, None
+
+
 def _error(message: str, code: str | None) -> dict:
     return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
 
@@ -266,16 +312,22 @@ def _answer(behaviour: Behaviour, kind: str, body: dict, fault: str | None) -> t
         return 429, _error("Rate limit reached.", "rate_limit_exceeded")
     if fault == "500":
         return 500, _error("The server had an error.", None)
-    return 200, _embeddings(behaviour, body, fault) if kind == "embeddings" else _chat(body, fault)
+    return 200, _embeddings(behaviour, body, fault) if kind == "embeddings" else _chat(behaviour, body, fault)
 
 
 # --- Answers. -------------------------------------------------------------------------------------------------------
 
 
-def _chat(body: dict, fault: str | None) -> dict:
+def _chat(behaviour: Behaviour, body: dict, fault: str | None) -> dict:
     prompt = "\n".join(message["content"] for message in body["messages"])
-    message = {"role": "assistant", "content": json.dumps(written(body["messages"])), "refusal": None}
-    finish = "stop"
+    answer = written(body["messages"])
+    message = {"role": "assistant", "content": json.dumps(answer), "refusal": None}
+    finish = behaviour.finish or "stop"
+    own = behaviour.message
+    if behaviour.message_of_schema and "response_format" in body:
+        own = behaviour.message_of_schema
+    if own:
+        message |= _filled_in(own, answer)
     if fault == "truncated_answer":
         message["content"], finish = message["content"][: len(message["content"]) // 2], "length"
     elif fault == "invalid_json":
@@ -285,15 +337,33 @@ def _chat(body: dict, fault: str | None) -> dict:
     elif fault == "refusal":
         message |= {"content": None, "refusal": "I cannot help with that."}
     choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
-    used = {"prompt_tokens": len(prompt) // 4, "completion_tokens": len(message["content"] or "") // 4}
+    used = {"prompt_tokens": len(prompt) // 4, "completion_tokens": len(str(message["content"] or "")) // 4}
+    used = used | {"total_tokens": sum(used.values())}
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": body["model"],
         "choices": [] if fault == "empty_choices" else [choice],
-        "usage": used | {"total_tokens": sum(used.values())},
+    } | ({} if behaviour.usage == "absent" else {"usage": used if behaviour.usage == "counted" else behaviour.usage})
+
+
+def _filled_in(message: object, answer: dict) -> object:
+    """A message with the answer in the places that are meant for it."""
+    if isinstance(message, dict):
+        return {name: _filled_in(value, answer) for name, value in message.items()}
+    if isinstance(message, list):
+        return [_filled_in(value, answer) for value in message]
+    if not isinstance(message, str):
+        return message
+    texts = {
+        "$ANSWER": json.dumps(answer),
+        "$DRAFT": json.dumps(answer | {"profile": "a draft"}),
+        "$RAW": json.dumps(answer | {"reasoning": "one\ntwo\tthree"}).replace("\\n", "\n").replace("\\t", "\t"),
+        "$NULL": json.dumps(answer | {"dislikes": None}),
+        "$NONE": json.dumps({name: value for name, value in answer.items() if name != "dislikes"}),
     }
+    return re.sub(r"\$[A-Z]+", lambda found: texts[found[0]], message)
 
 
 def written(messages: list[dict]) -> dict:
@@ -322,18 +392,19 @@ def _embeddings(behaviour: Behaviour, body: dict, fault: str | None) -> dict:
         vectors = vectors[1:]
     elif fault in ("nan", "zeros"):
         vectors[0] = [float("nan") if fault == "nan" else 0.0] * dim
-    if body.get("encoding_format") == "base64":
-        import base64
-
+    if behaviour.base64 or body.get("encoding_format") == "base64":
         vectors = [base64.b64encode(np.asarray(vector, np.float32).tobytes()).decode() for vector in vectors]
     data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(vectors)]
+    if behaviour.order == "reversed":
+        data.reverse()
+    elif behaviour.order in ("unnumbered", "all 0"):
+        data = [one | {"index": 0 if behaviour.order == "all 0" else None} for one in data]
     used = sum(len(text) // 4 + 1 for text in texts)
     return {
         "object": "list",
         "model": body["model"],
         "data": data,
-        "usage": {"prompt_tokens": used, "total_tokens": used},
-    }
+    } | ({} if behaviour.usage == "absent" else {"usage": {"prompt_tokens": used, "total_tokens": used}})
 
 
 def embedding(text: str, dim: int) -> list[float]:
@@ -383,7 +454,9 @@ def _complete(state: State, batch: dict) -> None:
         state.attempts[content] += 1
         fault = _fault(state.behaviour, kind, content, state.attempts[content])
         fault = "500" if fault in ("timeout", "drop", "truncated_json") else fault
-        status, body = _answer(state.behaviour, kind, asked["body"], fault)
+        status, body = _refused(state.behaviour, asked["body"], state.attempts[content])
+        if body is None:
+            status, body = _answer(state.behaviour, kind, asked["body"], fault)
         entry = {"path": kind, "content": content, "batch": batch["id"], "status": status, "fault": fault}
         state.account.append(entry | {"valid": fault is None, "custom_id": asked["custom_id"]})
         done = {

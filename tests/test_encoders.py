@@ -262,6 +262,59 @@ def test_an_endpoint_that_is_of_no_use(behaviour, said):
         encode(server, many(3))
 
 
+@pytest.mark.parametrize("order", ["reversed", "unnumbered", "all 0"])
+def test_embeddings_of_servers_that_answer_in_their_own_way(order, caplog):
+    texts = many(9)
+    refusals = [("encoding_format", 422, {"detail": "encoding_format is not permitted"})]
+    with serve(order=order, base64=True, usage="absent", refusals=refusals, dim=6) as server, caplog.at_level("INFO"):
+        found = encode(server, texts, batch_size=4)
+        statuses = [entry["status"] for entry in server.account()]
+    np.testing.assert_allclose(found, [embedding(text, 6) for text in texts], rtol=1e-5)
+    assert statuses == [422] + [200] * 5 and caplog.text.count("takes no encoding_format") == 1
+
+
+def test_dimensions_that_a_server_does_not_take(caplog):
+    body = {"object": "error", "message": 'Model "m" does not support matryoshka representation', "code": 400}
+    with serve(refusals=[("dimensions", 400, body)], dim=6) as server, caplog.at_level("INFO"):
+        assert encode(server, many(3), dimensions=6).shape == (3, 6)  # it has this width anyway
+        assert len(server.account()) == 2 and "takes no dimensions" in caplog.text
+        with refused("matryoshka", "6 wide", "drop --dimensions"):
+            encode(server, many(3), dimensions=4)
+        assert len(server.account()) == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (413, {"error": "batch size 16 > maximum allowed batch size 3", "error_type": "Validation"}),
+        (
+            400,
+            {"error": {"message": "batch size is invalid, it should not be larger than 3", "code": "InvalidParameter"}},
+        ),
+    ],
+)
+def test_a_batch_that_is_too_large_is_halved(status, body, caplog):
+    texts = many(48)
+    with serve(refusals=[("more:3", status, body)]) as server, caplog.at_level("INFO"):
+        encode(server, texts, batch_size=16, concurrency=1)
+        account = server.account()
+        assert paid_for(server) == dict.fromkeys(texts, 1)
+    assert sum(entry["status"] == status for entry in account) == 3  # of 16, 8 and 4
+    assert "Texts are sent 2 at a time" in caplog.text and "batch size" in caplog.text
+
+
+def test_one_text_that_is_refused_is_named():
+    body = {
+        "error": {"message": "This model's maximum context length is 512 tokens", "code": "context_length_exceeded"}
+    }
+    with serve(refusals=[("words:number 2 ", 400, body)]) as server:
+        with refused("maximum context length", "--max-length"):
+            encode(server, many(4), concurrency=1)
+        server.set(refusals=[("first:1", 200, {"error": {"message": "busy", "code": 429}})])
+        assert len(encode(server, many(4))) == 4
+        assert paid_for(server) == dict.fromkeys(many(4), 1)
+
+
 def test_a_cache_that_is_none():
     Path("cache.sqlite").write_text("no database, but some text that is long enough" * 50)
     with serve() as server, refused("cache.sqlite", "move it away"):

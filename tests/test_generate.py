@@ -244,6 +244,230 @@ def test_one_refused_prompt_does_not_end_the_run(tmp_path, run, server, answers)
     assert stored.loc[("item", "i2"), "answer"]
 
 
+# --- What servers are like that call themselves compatible. ----------------------------------------------------------
+
+OPENAI = {"type": "invalid_request_error"}
+NO_LENGTH = OPENAI | {
+    "message": "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'.",
+    "param": "max_tokens",
+    "code": "unsupported_parameter",
+}
+NO_TEMPERATURE = OPENAI | {
+    "message": "Unsupported value: 'temperature' does not support 0 with this model. Only the default is.",
+    "param": "temperature",
+    "code": "unsupported_value",
+}
+FILTERED = {
+    "message": "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.",
+    "type": None,
+    "param": "prompt",
+    "code": "content_filter",
+    "status": 400,
+    "innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"hate": {"filtered": True}}},
+}
+TOO_LONG = {
+    "object": "error",
+    "message": "This model's maximum context length is 512 tokens. However, you requested 1700 tokens (700 in the "
+    "messages, 1000 in the completion). Please reduce the length of the messages or completion.",
+    "type": "BadRequestError",
+    "param": None,
+    "code": 400,
+}
+NO_SYSTEM = {"object": "error", "message": "System role not supported", "type": "BadRequestError", "code": 400}
+PARTS = {"response_format", "system", "temperature"}
+
+
+def statuses(asked):
+    return [entry["status"] for entry in asked]
+
+
+def without(*parts, length="max_tokens"):
+    return sorted(PARTS - {*parts} | {length})
+
+
+@pytest.mark.parametrize(
+    ("refusals", "refused", "parts", "said"),
+    [
+        (
+            [("max_tokens", 400, {"error": NO_LENGTH}), ("temperature", 400, {"error": NO_TEMPERATURE})],
+            2,
+            without("temperature", length="max_completion_tokens"),
+            ["calls the longest answer max_completion_tokens", "takes no temperature"],
+        ),
+        ([("system", 400, NO_SYSTEM)], 1, without("system"), ["no message of the system"]),
+        (
+            [("system", 500, {"error": {"code": 500, "message": "Jinja Exception: System role not supported"}})],
+            1,
+            without("system"),
+            ["no message of the system"],
+        ),
+        ([("system", 400, "")], 2, without("system"), ["no message of the system"]),  # one guess before
+        # DeepSeek's text, LM Studio's error, FastAPI's detail, Gemini's list, a proxy's 404, llama.cpp's 500, no words.
+        *(
+            ([("response_format", status, body)], tries, without("response_format"), ["takes no JSON schema"])
+            for status, body, tries in [
+                (422, "Failed to deserialize the JSON body: response_format: `json_schema` is unavailable now", 1),
+                (400, {"error": "'response_format.type' must be 'text'"}, 1),
+                (422, {"detail": [{"loc": ["body", "response_format"], "msg": "Extra inputs are not permitted"}]}, 1),
+                (400, [{"error": {"code": 400, "message": 'Unknown name "schema"', "status": "INVALID_ARGUMENT"}}], 1),
+                (404, {"error": {"message": "No endpoint takes response_format", "code": 404}}, 1),
+                (500, {"error": {"code": 500, "message": "failed to parse grammar", "type": "server_error"}}, 1),
+                (200, {"error": {"message": "json_schema is not supported", "code": 400}}, 1),
+                (501, "Not Implemented", 1),
+                (400, {"message": "Bad request"}, 1),
+                (500, "Internal Server Error", 3),
+            ]
+        ),
+    ],
+)
+def test_what_a_server_does_not_take_is_learned_once_and_kept(
+    tmp_path, run, server, answers, refusals, refused, parts, said
+):
+    write_dataset(tmp_path, n_items=3, reviews=False)
+    server.set(refusals=refusals, latency=0.02)
+    done = run("--concurrency", "8")
+    assert done.returncode == 0 and answers()["answer"].notna().all() and len(answers()) == 9
+    asked = server.asked()
+    status = refusals[0][1]
+    assert statuses(asked) == [status] * refused + [200] * 9 and sum(entry["valid"] for entry in asked) == 9
+    assert {tuple(entry["parts"]) for entry in asked[refused:]} == {tuple(parts)}
+    assert [done.stderr.count(words) for words in said] == [1] * len(said)
+    assert done.stderr.count("The server ") == len(said)
+    if "system" not in parts:
+        assert all("catalogue" in entry["prompt"] for entry in asked[refused:])
+    if "response_format" not in parts:
+        with sqlite3.connect(tmp_path / "shop" / "shop.answers.sqlite") as db:
+            db.execute("DELETE FROM answer WHERE key IN (SELECT key FROM current WHERE token IN ('i0', 'u1', 'u2'))")
+        again = run()
+        assert statuses(server.asked()[len(asked) :]) == [200] * 3 and "The server " not in again.stderr
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": '<think>{hm} $DRAFT or {"a": </think>\n$ANSWER'},
+        {"content": "It likes {films}. $DRAFT</think>\n\n$ANSWER"},
+        {"content": "Here {is} it:\n```json\n$ANSWER\n```\nAsk {me} for more."},
+        {"content": "First $DRAFT, better $ANSWER"},
+        {"content": [{"type": "thinking", "thinking": "$DRAFT"}, {"type": "text", "text": "$ANSWER"}]},
+        {"content": "$ANSWER", "reasoning_content": "$DRAFT"},
+        {"content": None, "reasoning_content": "So $DRAFT. No: $ANSWER"},
+        {"content": "", "reasoning": "<think>$DRAFT</think>$ANSWER"},
+        {"content": "$RAW"},
+        {"content": "$NULL"},
+        {"content": "$NONE"},
+    ],
+)
+def test_an_answer_is_found_at_the_first_try_wherever_it_stands(tmp_path, run, server, answers, message):
+    write_dataset(tmp_path, n_users=2, n_items=2, per_user=2, reviews=False)
+    server.set(message=message)
+    assert run().returncode == 0 and statuses(server.asked()) == [200] * 4
+    stored = answers()["answer"].map(json.loads)
+    assert len(stored) == 4 and all(one["profile"].startswith("It is about") for one in stored)
+    none_disliked = message["content"] in ("$NULL", "$NONE")
+    assert all(bool(one["dislikes"]) != none_disliked for one in stored)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{"content": None, "reasoning_content": "{}{}{}"}, {"content": ""}, {"content": "I think that it likes films."}],
+)
+def test_a_schema_that_is_taken_and_not_kept_to_costs_one_try(tmp_path, run, server, answers, message):
+    write_dataset(tmp_path, n_items=3, reviews=False)
+    server.set(message_of_schema=message, latency=0.02)
+    done = run("--concurrency", "8")
+    assert done.returncode == 0 and answers()["answer"].notna().all()
+    assert len(server.asked()) == 10 and done.stderr.count("does not keep to a JSON schema") == 1
+    again = run("--seed", "3", "--history", "1")  # other prompts: users have one item now
+    asked = server.asked()[10:]
+    assert asked and not any("response_format" in entry["parts"] for entry in asked)
+    assert again.returncode == 0 and "The server " not in again.stderr
+
+
+@pytest.mark.parametrize(
+    "usage", ["absent", None, {"prompt_tokens": None, "completion_tokens": 7.5}, {"total_tokens": 9}, "much"]
+)
+@pytest.mark.parametrize("batch", [(), ("--batch", "--poll", "0.05")])
+def test_usage_that_is_not_told_is_estimated(tmp_path, run, server, answers, usage, batch):
+    write_dataset(tmp_path, n_users=2, n_items=2, per_user=2, reviews=False)
+    server.set(usage=usage)
+    assert run(*batch).returncode == 0 and len(answers()) == 4
+    with sqlite3.connect(tmp_path / "shop" / "shop.answers.sqlite") as db:
+        used = db.execute("SELECT prompt_tokens, answer_tokens FROM answer WHERE answer IS NOT NULL").fetchall()
+    assert len(used) == 4 and all(300 < prompt < 3000 for prompt, _ in used)
+    told = isinstance(usage, dict) and "completion_tokens" in usage
+    assert all(answered == 8 if told else 50 < answered < 500 for _, answered in used)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"error": {"message": "Provider returned error", "code": 502, "metadata": {"raw": "worker died"}}}, "502"),
+        ({"error": {"message": "slow down"}}, "200"),
+        ({"status": "429", "msg": "slow down", "body": None}, "429"),
+        ({"choices": None}, "200"),
+        ([], "200"),
+    ],
+)
+def test_an_error_in_the_place_of_an_answer_is_waited_out(tmp_path, run, server, answers, body, reason):
+    write_dataset(tmp_path, n_users=2, n_items=2, per_user=2, reviews=False)
+    server.set(refusals=[("first:1", 200, body)])
+    done = run("--tries", "1")
+    assert done.returncode == 0 and answers()["answer"].notna().all() and answers()["asked"].eq(1).all()
+    assert len(server.asked()) == 8 and f"4 after {reason}" in done.stdout
+
+
+def test_a_server_that_refuses_everything_ends_the_run_with_its_words(tmp_path, run, server, answers):
+    write_dataset(tmp_path, n_items=9)
+    server.set(refusals=[("all", 422, {"detail": "this endpoint is for translations"})])
+    said = sentence(run("--concurrency", "8"))
+    assert "422 (this endpoint is for translations)" in said and "--retry-failed" in said
+    assert len(server.asked()) == 3 * 5 and len(answers()) == 2  # whole, without each part, without all
+    server.set(refusals=[])
+    done = run("--retry-failed")  # nothing was learned from refusals alone
+    assert done.returncode == 0 and "The server " not in done.stderr and answers()["answer"].notna().all()
+    assert "response_format" in server.asked()[-1]["parts"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [(400, {"error": FILTERED}, "content management policy"), (400, TOO_LONG, "maximum context length is 512")],
+)
+@pytest.mark.parametrize("batch", [(), ("--batch", "--poll", "0.05")])
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_refused_prompt_fails_alone(tmp_path, run, server, answers, status, body, reason, batch, number):
+    write_dataset(tmp_path, reviews=False)
+    # the item, not the users who have read it: what is said of it comes first
+    server.set(refusals=[(f"words:number {number}\\n\\nReviews", status, body)])
+    done = run(*batch)
+    stored = answers()
+    assert done.returncode == 0 and stored["answer"].notna().sum() == 10 and "The server " not in done.stderr
+    failed = stored.loc[("item", f"i{number}")]
+    assert reason in failed["failure"] and "refuses the request with 400" in failed["failure"] and failed["asked"] == 1
+    asked = [entry for entry in server.asked() if entry["path"] == "chat/completions"]
+    assert sorted(statuses(asked)) == [200] * 10 + [400]
+
+
+def test_an_answer_that_a_filter_has_stopped_is_not_asked_for_again(tmp_path, run, server, answers):
+    write_dataset(tmp_path, n_users=2, n_items=2, per_user=2, reviews=False)
+    server.set(finish="content_filter", message={"content": "It is"})
+    assert run().returncode == 0 and len(server.asked()) == 4
+    assert answers()["failure"].str.contains("filter has stopped the answer").all()
+
+
+@pytest.mark.parametrize("batch", [(), ("--batch", "--poll", "0.05")])
+def test_a_key_that_a_server_repeats_is_not_shown_or_stored(tmp_path, run, server, answers, monkeypatch, batch):
+    write_dataset(tmp_path, n_users=2, n_items=2, per_user=2, reviews=False)
+    secret = "sk-proj-abcdef0123456789"
+    monkeypatch.setenv("OPENAI_API_KEY", secret)
+    words = f"{'x' * 270} content filter for {secret}"
+    server.set(refusals=[("words:number 1\\n\\nReviews", 400, {"error": {"message": words}})])
+    said = run(*batch)
+    failure = answers().loc[("item", "i1"), "failure"]
+    assert "***" in failure and "sk-proj" not in failure + said.stdout + said.stderr
+    assert not any(secret.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
 # --- Price and pace. ------------------------------------------------------------------------------------------------
 
 

@@ -16,13 +16,14 @@ from tqdm import tqdm
 
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.files import atomic_write
-from recbole_irllrec.text.endpoint import Endpoint
+from recbole_irllrec.text.endpoint import Endpoint, Failed, said_in
 
 from .budget import Budget, LimitReached
-from .chat import Chat, completion_in, no_valid_answer
+from .chat import Chat, no_valid_answer
+from .completion import completion_in
 from .prompts import Prompt
 from .run import Run
-from .schema import Answer, InvalidAnswer
+from .schema import Answer, Filtered, InvalidAnswer
 from .store import Result, Store
 
 MOST_REQUESTS = 50_000  # in a file; OpenAI's limits
@@ -38,6 +39,16 @@ class _Waiting(NamedTuple):
     asked: int
     prompt_tokens: int
     answer_tokens: int
+
+
+class _Outcome(NamedTuple):
+    """What came back about a prompt."""
+
+    answer: Answer | None
+    failure: str | None
+    told: str | None  # what to tell the model when it is asked again
+    is_final: bool  # it would be of no use to ask again
+    used: tuple[int, int]  # tokens of prompt and answer
 
 
 class BatchRun:
@@ -60,6 +71,7 @@ class BatchRun:
         self._size, self._poll_seconds = size, poll_seconds
         self._folder = Path(f"{store.path}.batches")
         self._reserved: dict[str, tuple[int, int]] = {}  # tokens of a batch that this process has submitted
+        self._counted: dict[str, dict[str, int]] = {}
         self._limit: LimitReached | None = None
         self._given_up: set[str] = set()  # prompts that this process has asked often enough
         self._log = logging.getLogger(__name__)
@@ -96,8 +108,10 @@ class BatchRun:
             if prompt.key in self._given_up or not self._run.is_open(prompt):
                 closed += 1
                 continue
-            if not self._chat.answered:
+            if not self._chat.settled:
                 await self._run.answer_one(prompt)
+                if self._run.ending is not None:
+                    raise self._run.ending
                 continue
             body = self._chat.body(prompt, self._reason(prompt.key))
             line = json.dumps({"custom_id": prompt.key, "method": "POST", "url": "/v1/chat/completions", "body": body})
@@ -195,11 +209,11 @@ class BatchRun:
             for line in answers:
                 key = line["custom_id"]
                 before = waiting[key]
-                answer, failure, told, now = self._read(line)
+                answer, failure, told, is_final, now = self._read(line, name)
                 asked = before.asked + 1
                 total = (before.prompt_tokens + now[0], before.answer_tokens + now[1])
                 used = [used[0] + now[0], used[1] + now[1]]
-                if answer is None and asked < self._chat.tries:
+                if answer is None and not is_final and asked < self._chat.tries:
                     db.execute(
                         "UPDATE batched SET asked = ?, prompt_tokens = ?, answer_tokens = ?, reason = ? WHERE key = ?",
                         (asked, *total, told, key),
@@ -207,26 +221,42 @@ class BatchRun:
                     continue
                 if answer is None:
                     self._given_up.add(key)
-                    failure = no_valid_answer(asked, failure)
+                    failure = failure if is_final else no_valid_answer(asked, failure)
                 self._store.put(key, before.side, before.token, Result(answer, failure, asked, *total))
                 db.execute("DELETE FROM batched WHERE key = ?", (key,))
             db.execute("UPDATE batched SET batch = NULL WHERE batch = ?", (name,))
             db.execute("UPDATE batch SET done = 1 WHERE name = ?", (name,))
         self._budget.settle(*self._reserved.pop(name, (0, 0)), (used[0], used[1]))
 
-    def _read(self, line: dict) -> tuple[Answer | None, str | None, str | None, tuple[int, int]]:
-        """One line of a batch's output: the answer, or why there is none and what to tell the model; the usage."""
+    def _read(self, line: dict, name: str) -> "_Outcome":
+        """One line of a batch's output."""
         response = line.get("response") or {}
-        body = response.get("body") or {}
-        if response.get("status_code") != 200:
-            said = line.get("error") or body.get("error") or {}
-            return None, f"{response.get('status_code')} ({said.get('message')})", None, (0, 0)
-        completion = completion_in(body)
-        now = (completion.usage.prompt_tokens, completion.usage.completion_tokens) if completion.usage else (0, 0)
+        body, status = response.get("body"), response.get("status_code")
         try:
-            return self._chat.read(completion), None, None, now
+            if status != 200:
+                raise Failed(said_in(line.get("error") or body, status or 200))
+            completion = completion_in(body)
+        except Failed as failed:
+            refusal = self._endpoint.refusal(failed.said)
+            passes = failed.said.status in (200, 401, 402, 403, 404, 408, 409, 429) or failed.said.status >= 500
+            return _Outcome(None, str(refusal), None, failed.said.is_of_one_prompt or not passes, (0, 0))
+        counted = self._prompt_tokens(name).get(line["custom_id"], 0) if completion.prompt_tokens is None else 0
+        now = self._chat.used(completion, counted)
+        try:
+            return _Outcome(self._chat.read(completion), None, None, False, now)
         except InvalidAnswer as error:
-            return None, str(error), str(error), now
+            return _Outcome(None, str(error), str(error), isinstance(error, Filtered), now)
+
+    def _prompt_tokens(self, name: str) -> dict[str, int]:
+        """The tokens of a batch's prompts, as counted here, by key; none if its file is gone."""
+        if name not in self._counted:
+            path = self._folder / name
+            lines = map(json.loads, path.read_text().splitlines()) if path.is_file() else ()
+            self._counted[name] = {
+                line["custom_id"]: sum(self._chat.count(message["content"]) for message in line["body"]["messages"])
+                for line in lines
+            }
+        return self._counted[name]
 
     # --- What the store knows of them.
 

@@ -1,44 +1,34 @@
 """One prompt, one valid answer."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
+from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.text.endpoint import Endpoint, NoAnswer, RequestRefused
 
 from .budget import Budget
+from .completion import Completion, completion_in
+from .dialect import Dialect, Part, Search
 from .prompts import Prompt
-from .schema import INSTRUCTION, RESPONSE_FORMAT, Answer, InvalidAnswer, read_answer
+from .schema import INSTRUCTION, RESPONSE_FORMAT, Answer, Filtered, InvalidAnswer, read_answer
 from .store import Result
 
 _SHOWN_REASON = 300  # characters of what was wrong that the model is told
-
-
-class _Message(BaseModel):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: str | None = None
-
-
-class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class Completion(BaseModel):
-    """What is read of a server's answer. The openai client's own class takes longer to fill than the answer to send."""
-
-    choices: list[_Choice] = []
-    usage: _Usage | None = None
+_LEARNED: dict[Part, str] = {
+    "length": "calls the longest answer {}",
+    "temperature": "takes no temperature: the model's own is used",
+    "system": "takes no message of the system: its text begins the user's",
+    "response_format": "takes no JSON schema: it stands in the prompt instead",
+}
+_UNHEARD = 3  # so many prompts, and a server that has not answered any refuses all
 
 
 class Chat:
-    """Asks one model, and learns with the first request what its server does not understand."""
+    """Asks one model, and learns with the first prompts what its server does not understand.
+
+    Ask one prompt at a time until `settled`, so that it is learned once.
+    """
 
     def __init__(
         self,
@@ -49,6 +39,9 @@ class Chat:
         answer_tokens: int,
         temperature: float | None,
         tries: int,
+        count: Callable[[str], int],
+        dialect: Dialect | None,
+        keep: Callable[[Dialect], None],
     ):
         """
         Args:
@@ -58,6 +51,9 @@ class Chat:
             answer_tokens: the longest answer.
             temperature: of the model; None is the server's own.
             tries: how often a prompt is sent until its answer is valid.
+            count: the number of tokens of a text, where the server does not say.
+            dialect: what has been learned before about the server, if anything has.
+            keep: is given what is learned.
         """
         self._endpoint = endpoint
         self._model = model
@@ -65,8 +61,13 @@ class Chat:
         self.answer_tokens = answer_tokens
         self._temperature = temperature
         self.tries = tries
-        self._structured = True  # whether the server takes a JSON schema
-        self.answered = False  # whether the server ever has: it takes what we send
+        self.count = count
+        self._keep = keep
+        self._dialect = dialect or Dialect(length="max_completion_tokens" if endpoint.is_openai else "max_tokens")
+        self._proven = False  # whether a request in this dialect has brought a valid answer
+        self._ignored: str | None = None  # what came of a JSON schema that was taken and not kept to
+        self._unheard = 0
+        self.settled = False  # whether there is nothing left to learn about the server
 
     async def ask(self, prompt: Prompt) -> Result:
         """Ask until the answer is valid, or often enough.
@@ -80,35 +81,42 @@ class Chat:
         for asked in range(1, self.tries + 1):
             try:
                 completion = await self._send(prompt, reason)
-            except NoAnswer as error:
+            except (NoAnswer, RequestRefused) as error:
+                self._give_up_on_all(error)
                 return Result(None, str(error), asked, *used)
-            except RequestRefused as error:
-                if not self.answered:
-                    raise  # it may well refuse all
-                return Result(None, str(error), asked, *used)
-            used = [before + now for before, now in zip(used, usage(prompt, completion), strict=True)]
+            used = [before + now for before, now in zip(used, self.used(completion, prompt.tokens), strict=True)]
             try:
-                return Result(self.read(completion), None, asked, *used)
+                answer = self.read(completion)
+            except Filtered as error:
+                return Result(None, str(error), asked, *used)
             except InvalidAnswer as error:
                 reason = str(error)
+                if error.breaks_schema and self._dialect.response_format and not self._proven:
+                    self._ignored = reason
+                    self._dialect = self._dialect.without("response_format")
+            else:
+                self._prove()
+                return Result(answer, None, asked, *used)
+        self.settled = True
         return Result(None, no_valid_answer(self.tries, reason), self.tries, *used)
 
     def body(self, prompt: Prompt, reason: str | None = None) -> dict[str, Any]:
         """The request; with the reason why the last answer was not valid, if there was one."""
+        return self._body(prompt, reason, self._dialect)
+
+    def _body(self, prompt: Prompt, reason: str | None, dialect: Dialect) -> dict[str, Any]:
         system, user = prompt.system, prompt.user
-        if reason or not self._structured:
+        if reason or not dialect.response_format:
             system = f"{system}\n{INSTRUCTION}"
         if reason:
             user = f"{user}\n\nYour last answer was not valid: {reason[:_SHOWN_REASON]}. Answer again."
-        body: dict[str, Any] = {
-            "model": self._model,
-            "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
-            # Other servers know the old name; OpenAI's newer models only the new one.
-            "max_completion_tokens" if self._endpoint.is_openai else "max_tokens": self.answer_tokens,
-        }
-        if self._structured:
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        if not dialect.system:
+            messages = [{"role": "user", "content": f"{system}\n\n{user}"}]
+        body: dict[str, Any] = {"model": self._model, "messages": messages, dialect.length: self.answer_tokens}
+        if dialect.response_format:
             body["response_format"] = RESPONSE_FORMAT
-        if self._temperature is not None:
+        if self._temperature is not None and dialect.temperature:
             body["temperature"] = self._temperature
         return body
 
@@ -118,65 +126,96 @@ class Chat:
         Raises:
             InvalidAnswer: there is none.
         """
-        if not completion.choices:
-            raise InvalidAnswer("it was empty")
-        choice = completion.choices[0]
-        if choice.message.refusal:
-            raise InvalidAnswer(f"it was a refusal ({choice.message.refusal[:100]})")
-        if choice.finish_reason == "length":
-            raise InvalidAnswer(f"it was cut off at {self.answer_tokens} tokens (--answer-tokens), be briefer")
-        return read_answer(choice.message.content or "")
+        if completion.refusal:
+            raise InvalidAnswer(f"it was a refusal ({completion.refusal[:100]})")
+        is_cut_off = completion.finish == "length"
+        try:
+            # Some servers take for reasoning all that a model writes.
+            return read_answer(completion.content if completion.content.strip() else completion.reasoning, is_cut_off)
+        except InvalidAnswer:
+            if completion.finish.startswith("content_filter"):
+                raise Filtered(f"the server's filter has stopped the answer ({completion.finish})") from None
+            if is_cut_off:
+                raise InvalidAnswer(
+                    f"it was cut off at {self.answer_tokens} tokens (--answer-tokens), be briefer"
+                ) from None
+            raise
+
+    def used(self, completion: Completion, prompt_tokens: int) -> tuple[int, int]:
+        """Tokens of prompt and answer, as the server counts them; as far as known here where it does not.
+
+        Args:
+            completion: what the server sent.
+            prompt_tokens: of the prompt, as counted here.
+        """
+        asked, answered = completion.prompt_tokens, completion.answer_tokens
+        if answered is None:
+            answered = self.count(completion.content + completion.reasoning + completion.refusal)
+        return prompt_tokens if asked is None else asked, answered
 
     async def _send(self, prompt: Prompt, reason: str | None) -> Completion:
         counted = self._budget.limits_cost or self._endpoint.limits_tokens
         reserved = (prompt.tokens, self.answer_tokens) if counted else (0, 0)
+        search = Search(self._dialect)
         while True:
             await self._budget.reserve(*reserved)
             used = (0, 0)
             try:
-                sent = await self._endpoint.call(lambda: self._post(self.body(prompt, reason)), sum(reserved))
-                self.answered = True
-                completion = completion_in(sent)
-                used = usage(prompt, completion)
-                return completion
+                completion = await self._try(prompt, reason, search, sum(reserved))
+                used = self.used(completion, prompt.tokens)
             except RequestRefused as error:
-                if self.answered or not self._do_without(str(error)):
+                if search.known != self._dialect:  # which was learned meanwhile
+                    search = Search(self._dialect)
+                elif self._proven:
                     raise
+                else:
+                    search.refused(error)
+            else:
+                if search.dialect != search.known == self._dialect:
+                    self._learn(search)
+                return completion
             finally:
                 self._budget.settle(*reserved, used)
 
-    async def _post(self, body: dict[str, Any]) -> object:
+    async def _try(self, prompt: Prompt, reason: str | None, search: Search, tokens: int) -> Completion:
+        return await self._endpoint.call(
+            lambda: self._post(self._body(prompt, reason, search.dialect)),
+            tokens,
+            lambda said: not self._proven and search.is_refusal(said),
+        )
+
+    async def _post(self, body: dict[str, Any]) -> Completion:
         self._budget.count_request()
         # Not `chat.completions.create`: it walks through the whole body first, which takes longer than sending it.
-        return await self._endpoint.client.post("/chat/completions", body=body, cast_to=object)
+        return completion_in(await self._endpoint.client.post("/chat/completions", body=body, cast_to=object))
 
-    def _do_without(self, refusal: str) -> bool:
-        """Leave out what the server may not understand; whether there was anything left to leave out."""
-        log = logging.getLogger(__name__)
-        if self._temperature is not None and "temperature" in refusal:
-            log.info(f"The server takes no temperature: the model's own is used ({refusal})")
-            self._temperature = None
-        elif self._structured:
-            log.info(f"The server takes no JSON schema: it stands in the prompt instead ({refusal})")
-            self._structured = False
-        else:
-            return False
-        return True
+    def _give_up_on_all(self, error: NoAnswer | RequestRefused) -> None:
+        """End the run where the server has not answered anything, and not for what the prompts say."""
+        if self.settled or (isinstance(error, RequestRefused) and error.said.is_of_one_prompt):
+            return
+        self._unheard += 1
+        if self._unheard >= _UNHEARD:
+            raise IRLLRecError(
+                f"{str(error).rstrip('.')}, as for all before: mend that, and go on with --retry-failed."
+            )
 
+    def _learn(self, search: Search) -> None:
+        """Requests are written so from now on."""
+        before, self._dialect = self._dialect, search.dialect
+        for part, what in _LEARNED.items():
+            if getattr(before, part) != getattr(self._dialect, part):
+                why = str(search.named.get(part, search.first)).removesuffix(".")
+                logging.getLogger(__name__).info(f"The server {what.format(getattr(self._dialect, part))} ({why})")
+        self._keep(self._dialect)
 
-def completion_in(sent: object) -> Completion:
-    """What a server sent; without choices if it is of another form."""
-    try:
-        return Completion.model_validate(sent)
-    except ValidationError:
-        return Completion()
-
-
-def usage(prompt: Prompt, completion: Completion) -> tuple[int, int]:
-    """Tokens of prompt and answer, as the server counts them; as far as known here where it does not."""
-    if completion.usage is None:
-        return prompt.tokens, 0
-    return completion.usage.prompt_tokens, completion.usage.completion_tokens
+    def _prove(self) -> None:
+        """A request has brought a valid answer."""
+        if self._ignored and not self._proven:
+            logging.getLogger(__name__).info(
+                f"The server does not keep to a JSON schema: it stands in the prompt instead ({self._ignored})"
+            )
+            self._keep(self._dialect)
+        self._proven = self.settled = True
 
 
 def no_valid_answer(tries: int, reason: str | None) -> str:

@@ -37,7 +37,8 @@ class Run:
         """
         self._chat, self._endpoint, self._budget, self._store = chat, endpoint, budget, store
         self._concurrency, self._again = concurrency, again
-        self._ending: BaseException | None = None
+        self.ending: BaseException | None = None
+        """What ends the run."""
         self._failures_in_a_row = 0
         self._failed = 0
 
@@ -58,16 +59,17 @@ class Run:
             IRLLRecError: no prompt has a chance; so has it.
         """
         with tqdm(total=total, desc=name, unit="", disable=None) as bar, self._ended_by_ctrl_c():
-            await self._work(prompts, bar, only_one=True)  # finds out what the server can do
+            if not self._chat.settled:
+                await self._work(prompts, bar, until_settled=True)  # finds out what the server can do
             try:
                 await asyncio.gather(*(self._work(prompts, bar) for _ in range(self._concurrency)))
             except asyncio.CancelledError:
-                if self._ending is None:
+                if self.ending is None:
                     raise
-        if self._ending is not None:
-            raise self._ending
+        if self.ending is not None:
+            raise self.ending
 
-    async def _work(self, prompts: Iterator[Prompt], bar: tqdm, only_one: bool = False) -> None:
+    async def _work(self, prompts: Iterator[Prompt], bar: tqdm, until_settled: bool = False) -> None:
         try:
             for prompt in prompts:  # shared by all workers
                 is_open = self.is_open(prompt)
@@ -77,7 +79,7 @@ class Run:
                 else:
                     await asyncio.sleep(0)  # let the answers of others in
                 bar.update()
-                if self._ending is not None or (is_open and only_one):
+                if self.ending is not None or (until_settled and self._chat.settled):
                     return
         except (IRLLRecError, LimitReached) as error:
             self._end(error)
@@ -100,8 +102,8 @@ class Run:
             )
 
     def _end(self, why: BaseException) -> None:
-        if self._ending is None:
-            self._ending = why
+        if self.ending is None:
+            self.ending = why
             self._endpoint.stop()
 
     @contextlib.contextmanager
@@ -111,7 +113,7 @@ class Run:
         assert task is not None
 
         def pressed() -> None:
-            if isinstance(self._ending, KeyboardInterrupt):
+            if isinstance(self.ending, KeyboardInterrupt):
                 task.cancel()
                 return
             logging.getLogger(__name__).info("Waiting for the answers under way; Ctrl-C again drops them.")

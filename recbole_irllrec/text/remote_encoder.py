@@ -1,7 +1,10 @@
 """Embeddings from a server that speaks OpenAI's protocol."""
 
 import asyncio
+import base64
+import functools
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,13 +12,18 @@ import numpy as np
 
 from ..errors import IRLLRecError
 from .embedding_cache import EmbeddingCache, key_of
-from .endpoint import Endpoint
+from .endpoint import Endpoint, RequestRefused, Said
 from .tokens import TokenCounter
 
 OPENAI_MAX_LENGTH = 8191  # tokens of a text that OpenAI's models read
 _LOOKED_UP = 10_000  # texts, at once
 _ATTEMPTS = 8  # at an answer that can be read
 _PATIENCE = 30.0  # seconds for requests on their way when something else has failed
+
+_NAMES = {
+    "dimensions": re.compile("dimensions|matryoshka", re.IGNORECASE),
+    "encoding_format": re.compile("encoding[ _]?format", re.IGNORECASE),
+}
 
 
 class OpenAIEncoder:
@@ -69,8 +77,13 @@ class OpenAIEncoder:
         self._batch_size, self._batch_tokens, self._concurrency = batch_size, batch_tokens, concurrency
         self._counter = TokenCounter(encoder_model)
         self._max_length = max_length or (OPENAI_MAX_LENGTH if self._counter.exact else None)
+        # What the server may not take, by name.
+        self._wishes: dict[str, object] = {"encoding_format": "float"}
+        if dimensions is not None:
+            self._wishes["dimensions"] = dimensions
         self._cache = EmbeddingCache(cache)
         self._width = dimensions  # of every embedding, once it is known
+        self._refusal_of_width = ""  # what the server said, if it takes no dimensions
         self._loop = asyncio.new_event_loop()
 
     def close(self) -> None:
@@ -139,7 +152,7 @@ class OpenAIEncoder:
         tokens = 0
         for key in keys:
             more = self._counter.count(sent[key])
-            if batch and (len(batch) == self._batch_size or tokens + more > self._batch_tokens):
+            if batch and (len(batch) >= self._batch_size or tokens + more > self._batch_tokens):
                 yield batch
                 batch, tokens = [], 0
             batch.append(key)
@@ -154,10 +167,27 @@ class OpenAIEncoder:
         return [task.result() for task in done]
 
     async def _ask(self, keys: list[bytes], texts: list[str]) -> tuple[list[bytes], np.ndarray]:
-        """Ask for embeddings, and keep them."""
-        embeddings = await self._sound_answer(texts)
-        self._cache.put(keys, embeddings)
-        return keys, embeddings
+        """Ask for embeddings, and keep them; in halves if it is too much at once for the server."""
+        refusal = None
+        if len(texts) <= self._batch_size:  # which may have become smaller
+            try:
+                embeddings = await self._sound_answer(texts)
+            except RequestRefused as error:
+                refusal = error
+            else:
+                self._cache.put(keys, embeddings)
+                return keys, embeddings
+        if len(texts) == 1:
+            raise IRLLRecError(
+                f"{str(refusal).rstrip('.')}, for a text of about {self._counter.count(texts[0])} tokens: cut it with "
+                f"--max-length if that is too long, or check --encoder-model."
+            )
+        half = len(texts) // 2
+        parts = [await self._ask(keys[:half], texts[:half]), await self._ask(keys[half:], texts[half:])]
+        if refusal and half < self._batch_size:
+            self._batch_size = half
+            logging.getLogger(__name__).info(f"Texts are sent {half} at a time ({refusal})")
+        return keys, np.concatenate([embeddings for _, embeddings in parts])
 
     async def _ask_width(self) -> int:
         """The width in which two answers in a row agree, asked for with texts of a token each."""
@@ -174,15 +204,9 @@ class OpenAIEncoder:
     async def _sound_answer(self, texts: list[str]) -> np.ndarray:
         """Ask until the answer can be used: float32 [n, dim]."""
         tokens = sum(self._counter.count(text) for text in texts)
-        wish = None if self._dimensions is None else {"dimensions": self._dimensions}
         problem = ""
         for _ in range(_ATTEMPTS):
-            answer = await self._endpoint.call(
-                lambda: self._endpoint.client.embeddings.create(
-                    model=self._model, input=texts, encoding_format="float", extra_body=wish
-                ),
-                tokens,
-            )
+            answer = await self._answer(texts, tokens)
             try:
                 return self._same_width(_embeddings(answer, len(texts)))
             except _Unsound as error:
@@ -193,9 +217,29 @@ class OpenAIEncoder:
             f"and, if the model behind this name has changed, move {self._cache.path} away."
         )
 
+    async def _answer(self, texts: list[str], tokens: int) -> object:
+        """Ask once, without what the server turns out not to take."""
+        while True:
+            body = {"model": self._model, "input": texts, **self._wishes}
+            # Not `embeddings.create`, which reads no answer but OpenAI's own.
+            send = functools.partial(self._endpoint.client.post, "/embeddings", body=body, cast_to=object)
+            try:
+                return await self._endpoint.call(send, tokens, functools.partial(_refused_wish, body))
+            except RequestRefused as error:
+                wish = _refused_wish(body, error.said)
+                if wish is None:
+                    raise
+                if self._wishes.pop(wish, None) is not None:
+                    logging.getLogger(__name__).info(f"The server takes no {wish}, so it is not asked for ({error})")
+                    self._refusal_of_width = str(error) if wish == "dimensions" else self._refusal_of_width
+
     def _same_width(self, embeddings: np.ndarray) -> np.ndarray:
         width = embeddings.shape[1]
         if width != (self._width or width):
+            if self._refusal_of_width:
+                raise IRLLRecError(
+                    f"{self._refusal_of_width.rstrip('.')}, and its embeddings are {width} wide: drop --dimensions."
+                )
             raise _Unsound(f"embeddings {width} wide where {self._width} are expected")
         return embeddings
 
@@ -204,19 +248,36 @@ class _Unsound(ValueError):
     """An answer whose embeddings cannot be those of the texts."""
 
 
-def _embeddings(answer, n: int) -> np.ndarray:
+def _refused_wish(body: dict[str, object], said: Said) -> str | None:
+    """Which wish of a request the server refuses, if it says so."""
+    told = f"{said.parameter} {said.message}"
+    return next((wish for wish, name in _NAMES.items() if wish in body and name.search(told)), None)
+
+
+def _embeddings(answer: object, n: int) -> np.ndarray:
     """The n embeddings of an answer, float32 [n, dim], in the order of the texts."""
     try:
-        by_place = {one.index: one.embedding for one in answer.data}
-        if sorted(by_place) != list(range(n)) or len(answer.data) != n:
-            raise _Unsound(f"{len(answer.data)} embeddings for {n} texts")
+        data = [(one.get("index"), _vector(one["embedding"])) for one in answer["data"]]  # type: ignore[index]
+        if len(data) != n:
+            raise _Unsound(f"{len(data)} embeddings for {n} texts")
+        places = [place for place, _ in data]
+        if len(set(map(str, places))) == 1:  # not told, or always 0: they come in order
+            places = list(range(n))
+        if sorted(places) != list(range(n)):
+            raise _Unsound(f"embeddings with the places {str(places)[:50]} for {n} texts")
+        by_place = dict(zip(places, (vector for _, vector in data), strict=True))
         embeddings = np.array([by_place[place] for place in range(n)], np.float32)
     except _Unsound:
         raise
-    except (TypeError, ValueError, AttributeError):  # none at all, of several widths, no numbers
+    except (TypeError, ValueError, AttributeError, KeyError):  # none at all, of several widths, no numbers
         raise _Unsound("what are no embeddings") from None
     if embeddings.ndim != 2 or embeddings.shape[1] == 0:
         raise _Unsound("what are no embeddings")
     if not np.isfinite(embeddings).all() or not embeddings.any(axis=1).all():
         raise _Unsound("embeddings of NaN, infinity or nothing but zeros")
     return embeddings
+
+
+def _vector(sent: object) -> np.ndarray:
+    """An embedding as numbers, or as their bytes in base64."""
+    return np.frombuffer(base64.b64decode(sent), "<f4") if isinstance(sent, str) else np.array(sent, np.float32)
