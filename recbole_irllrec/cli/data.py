@@ -50,7 +50,14 @@ class LeaveOneOut(str, Enum):
 )
 def split(
     dataset: Dataset,
-    out: Out = Path("dataset"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of data sets to write to; without it, that of the data set itself (dataset/ for ml-100k).",
+            show_default=False,
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="What the split data set is called; its own name, or ml-100k-split.", show_default=False),
@@ -92,7 +99,7 @@ def split(
     chosen = {key: value for key, value in eval_args.items() if value is not None}
     settings, sizes = write(dataset, out, name, data_path, config_files, chosen, seed, force)
     _print_counts({f"{part} interactions": size for part, size in sizes.items()})
-    _print_use(settings)
+    _print_use(settings, config_files)
 
 
 @convert.command(epilog="Example: `irllrec data convert published amazon/ --name amazon-book`.")
@@ -263,9 +270,12 @@ def _print_counts(counts: dict[str, int]) -> None:
     Console().print(table)
 
 
-def _print_use(settings: Path) -> None:
-    name = settings.stem
-    print(f"Use it: run_recbole --model=IRLLRec --dataset={name} --config_files={settings}")
+def _print_use(settings: Path, config_files: str | None = None) -> None:
+    """Say how to train with a data set's settings, above those of the files that it was made with."""
+    from ..data.loading import paths_in, run_command
+
+    below = [path for path in paths_in(config_files or "") if path.resolve() != settings.resolve()]
+    print(f"Use it: {run_command('IRLLRec', settings.stem, [*below, settings])}")
 
 
 @app.command(epilog="Example: `irllrec data describe ml-100k --plot ml-100k.html`.")

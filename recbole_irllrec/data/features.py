@@ -33,18 +33,42 @@ def read_atomic_file(
     try:
         lines = Path(path).read_text(encoding=encoding).split("\n")
     except UnicodeDecodeError:
-        raise IRLLRecError(f"{path} is not {encoding} text: convert it, or set `encoding` to what it is.") from None
-    header = [field.split(":") for field in lines[0].split(field_separator)]
-    if any(len(field) != 2 for field in header):
-        raise IRLLRecError(
-            f"The first line of {path} is {lines[0][:80]!r}, where name:type is expected for each column, "
-            f"parted by {field_separator!r} (`field_separator`): put that line in, or set the separator."
-        )
+        raise _undecodable(path, encoding) from None
+    header = _fields(path, lines[0], field_separator)
     names = [name for name, _ in header]
     body = pd.Series([line for line in lines[1:] if line], dtype=object)
     parts = body.str.split(field_separator, n=len(names) - 1, expand=True, regex=False)
     frame = parts.reindex(columns=range(len(names))).fillna("").set_axis(names, axis=1).astype(object)
-    return frame.apply(_unquoted), {name: kind for name, kind in header}
+    return frame.apply(_unquoted), dict(header)
+
+
+def read_fields(
+    path: str | os.PathLike[str], field_separator: str = "\t", encoding: str | None = None
+) -> dict[str, str]:
+    """The fields of one of RecBole's atomic files and their types, by its first line alone.
+
+    Raises:
+        IRLLRecError: the line cannot be decoded, or is not a list of ``name:type``.
+    """
+    try:
+        with open(path, encoding=encoding or "utf-8") as file:
+            return dict(_fields(path, file.readline().rstrip("\n"), field_separator))
+    except UnicodeDecodeError:
+        raise _undecodable(path, encoding or "utf-8") from None
+
+
+def _undecodable(path: str | os.PathLike[str], encoding: str) -> IRLLRecError:
+    return IRLLRecError(f"{path} is not {encoding} text: convert it, or set `encoding` to what it is.")
+
+
+def _fields(path: str | os.PathLike[str], line: str, field_separator: str) -> list[list[str]]:
+    header = [field.split(":") for field in line.split(field_separator)]
+    if any(len(field) != 2 for field in header):
+        raise IRLLRecError(
+            f"The first line of {path} is {line[:80]!r}, where name:type is expected for each column, "
+            f"parted by {field_separator!r} (`field_separator`): put that line in, or set the separator."
+        )
+    return header
 
 
 def _unquoted(values: pd.Series) -> pd.Series:
