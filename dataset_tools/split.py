@@ -18,7 +18,7 @@ from recbole.utils import FeatureSource, FeatureType
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_irllrec.data.intents import METADATA_KEY, TableMetadata
-from recbole_irllrec.data.loading import DATA_PATH, load_config, seeded_dataset, settings_files
+from recbole_irllrec.data.loading import DATA_PATH, load_config, seeded_dataset, setting_in_files, settings_files
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.files import atomic_folder
 
@@ -100,7 +100,8 @@ def split(
         if folder.resolve() != source.resolve():
             _copy_the_rest(source, dataset, fresh, name)
         there = [folder / f"{name}.yaml", *([source / f"{dataset}.yaml"] if config_files is None else [])]
-        _write_settings(next(filter(Path.is_file, there), None), fresh / f"{name}.yaml", config, name, out)
+        named = setting_in_files("load_col", dataset, data_path, config_files) is not None
+        _write_settings(next(filter(Path.is_file, there), None), fresh / f"{name}.yaml", config, name, out, named)
     return folder / f"{name}.yaml", {part: len(chosen) for part, chosen in places.items()}
 
 
@@ -165,8 +166,11 @@ def _knows_interactions(path: Path) -> bool:
         return True
 
 
-def _write_settings(before: Path | None, path: Path, config: Config, name: str, out: Path) -> None:
-    """Write the settings that were there, and below them what the split needs and they do not say."""
+def _write_settings(before: Path | None, path: Path, config: Config, name: str, out: Path, columns_named: bool) -> None:
+    """Write the settings that were there, and below them what the split needs and they do not say.
+
+    Columns that they load beside the split's stay, unless the user has named the split's (``columns_named``).
+    """
     if before is not None:
         settings_files([before])  # refuses what holds none
     kept = "" if before is None else _kept(before.read_text(encoding="utf-8"))
@@ -174,12 +178,20 @@ def _write_settings(before: Path | None, path: Path, config: Config, name: str, 
     arguments = [argument for argument in dataset_arguments if argument not in _FILTERS]
     known = {argument: default[argument] for argument in arguments} | (yaml.load(kept, yaml.FullLoader) or {})
     needed = {"data_path": str(out), **{argument: config[argument] for argument in arguments}}
+    if not columns_named and _loads(known["load_col"], needed["load_col"]):
+        del needed["load_col"]
     block = {key: value for key, value in needed.items() if key not in known or known[key] != value}
     block["benchmark_filename"] = list(PARTS)
     used = config["eval_args"]
     how: Sequence[str] = [f"order {used['order']}", f"group_by {used['group_by']}", f"split {used['split']}"]
     comment = f"{_MARK} {shlex.quote(config['dataset'])}, {', '.join(how)}, seed {config['seed']}"
     path.write_text(f"{_without(kept, block)}{comment}\n{settings_text(block)}", encoding="utf-8")
+
+
+def _loads(known: dict[str, Any] | None, needed: dict[str, Any] | None) -> bool:
+    """Whether one ``load_col`` loads all columns of interactions that another does."""
+    here, there = ("*" if load_col is None else load_col.get("inter", ()) for load_col in (known, needed))
+    return here == "*" or (there != "*" and set(there) <= set(here))
 
 
 def _kept(text: str) -> str:

@@ -137,6 +137,9 @@ def read_known(config, *, seed: int, liked_from: float, most_history: int, most_
     user_features = item_texts(features["user"].reindex(users, fill_value=""))
     _say_features(_path(config, "item"), "item", item_features)
     _say_features(_path(config, "user"), "user", user_features)
+    unknown = int(((item_features == "") & ~item_features.index.isin(reviews["item"])).sum())
+    if unknown:
+        logging.getLogger(__name__).warning(f"Of {unknown} items nothing is known, and nothing is asked about them.")
     liked = _liked(config, train, liked_from)
     judged = pairs.assign(liked=liked).groupby(["user", "item"])["liked"].mean() >= 0.5  # a pair may be rated twice
     history = _sample(judged.reset_index(), "user", most_history, seed)

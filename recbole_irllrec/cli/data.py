@@ -275,7 +275,20 @@ def _print_use(settings: Path, config_files: str | None = None) -> None:
     from ..data.loading import paths_in, run_command
 
     below = [path for path in paths_in(config_files or "") if path.resolve() != settings.resolve()]
-    print(f"Use it: {run_command('IRLLRec', settings.stem, [*below, settings])}")
+    worded = _has_texts(settings.with_suffix(""))
+    print(f"Use it: {run_command('IRLLRec' if worded else 'LightGCN', settings.stem, [*below, settings])}")
+    if not worded:
+        print("IRLLRec needs texts: features of items (--metadata, --business, --items), or tables (irllrec intents).")
+
+
+def _has_texts(stem: Path) -> bool:
+    """Whether IRLLRec finds texts in a data set's files: words about its items, or a table."""
+    from ..data.features import read_fields
+
+    items = stem.with_name(f"{stem.name}.item")
+    kinds = list(read_fields(items).values()) if items.is_file() else []
+    tables = [f"{stem.name}.{side}_{kind}.parquet" for side in ("user", "item") for kind in ("profile", "intent")]
+    return any(kind.startswith("token") for kind in kinds[1:]) or any(stem.with_name(name).is_file() for name in tables)
 
 
 @app.command(epilog="Example: `irllrec data describe ml-100k --plot ml-100k.html`.")
