@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from recbole_irllrec.data.atomic_file import read_fields
 from recbole_irllrec.data.tokens import LONGEST, escape_tokens
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.files import atomic_folder
@@ -88,7 +89,9 @@ def convert(
         ids, counts = _write_interactions(folder / name, reviews, keep)
         for side, known in features.items():
             counts |= _write_features(folder / f"{name}.{side}", side, known, ids[side])
-        (folder / f"{name}.yaml").write_text(settings_text({"data_path": str(out)}), encoding="utf-8")
+        # Of features nothing is said: RecBole would take their items for items of the data set.
+        settings = {"data_path": str(out), "load_col": {"inter": list(read_fields(folder / f"{name}.inter"))}}
+        (folder / f"{name}.yaml").write_text(settings_text(settings), encoding="utf-8")
     return counts
 
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from recbole.config import Config
 
+from recbole_irllrec.data.atomic_file import read_fields
 from recbole_irllrec.data.features import read_features, train_fingerprint
 from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import load_config, refuse_absent, split_datasets
@@ -211,9 +212,7 @@ def _warnings(config: Config, found: dict[str, Any], codes: dict, time_field: st
 
 def _has_column(config: Config, field: str) -> bool:
     path = Path(config["data_path"], f"{config['dataset']}.inter")
-    with open(path, encoding=config["encoding"]) as file:
-        header = file.readline().rstrip("\n").split(config["field_separator"])
-    return field in [name.split(":")[0] for name in header]
+    return field in read_fields(path, config["field_separator"], config["encoding"])
 
 
 def plot(found: dict[str, Any], path: Path) -> None:

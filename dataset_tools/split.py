@@ -1,8 +1,10 @@
 """One split of a data set, drawn by RecBole itself and written to files, so that every run sees the same."""
 
+import glob
+import re
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from recbole.utils.argument_list import dataset_arguments
 
 from recbole_irllrec.data.dataset_folder import refuse_missing
 from recbole_irllrec.data.intents import METADATA_KEY, TableMetadata
-from recbole_irllrec.data.loading import load_config, seeded_dataset
+from recbole_irllrec.data.loading import DATA_PATH, load_config, seeded_dataset, setting_in_files, settings_files
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.files import atomic_folder
 
@@ -47,7 +49,7 @@ class _Placed(Dataset):
 
 def split(
     dataset: str,
-    out: Path,
+    out: Path | None = None,
     name: str | None = None,
     data_path: Path | None = None,
     config_files: str | None = None,
@@ -62,7 +64,8 @@ def split(
 
     Args:
         dataset: the data set's name.
-        out: the folder of data sets to write to; there, the folder ``name``.
+        out: the folder of data sets to write to; there, the folder ``name``. None is that which holds the data set,
+            and ``dataset`` for RecBole's own ml-100k.
         name: what the data set is called there; its own name if not given, and ``ml-100k-split`` for ml-100k.
         data_path: the folder that holds the data set's folder; None as RecBole finds it.
         config_files: YAML files with RecBole's settings, parted by spaces; without them ``<dataset>.yaml`` in the data
@@ -81,10 +84,12 @@ def split(
     name = name or ("ml-100k-split" if dataset == "ml-100k" else dataset)
     if not any_name:
         check_name(name)
-    folder = out / name
-    refuse_overwriting([folder / f"{name}.{part}.inter" for part in PARTS], force)
     config = _config(dataset, data_path, config_files, eval_args or {}, seed)
     source = Path(config["data_path"])
+    if out is None:
+        out = DATA_PATH if dataset == "ml-100k" and data_path is None else source.parent
+    folder = out / name
+    refuse_overwriting([folder / f"{name}.{part}.inter" for part in PARTS], force)
     inter = source / f"{dataset}.inter"
     refuse_missing(config, source, dataset)
     header, lines = _lines(inter)
@@ -94,7 +99,9 @@ def split(
             (fresh / f"{name}.{part}.inter").write_bytes(b"\n".join([header, *lines[chosen], b""]))
         if folder.resolve() != source.resolve():
             _copy_the_rest(source, dataset, fresh, name)
-        _write_settings(folder / f"{name}.yaml", fresh / f"{name}.yaml", config, name, out)
+        there = [folder / f"{name}.yaml", *([source / f"{dataset}.yaml"] if config_files is None else [])]
+        named = setting_in_files("load_col", dataset, data_path, config_files) is not None
+        _write_settings(next(filter(Path.is_file, there), None), fresh / f"{name}.yaml", config, name, out, named)
     return folder / f"{name}.yaml", {part: len(chosen) for part, chosen in places.items()}
 
 
@@ -139,7 +146,7 @@ def _places(config: Config, n_lines: int, inter: Path) -> dict[str, np.ndarray]:
 
 def _copy_the_rest(source: Path, dataset: str, fresh: Path, name: str) -> None:
     """Copy what else belongs to the data set, without tables that were made with other training interactions."""
-    for path in sorted(source.glob(f"{dataset}.*")):
+    for path in sorted(source.glob(f"{glob.escape(dataset)}.*")):
         suffix = path.name.removeprefix(dataset)
         if path.is_file() and not suffix.endswith((".inter", ".yaml")) and not _knows_interactions(path):
             shutil.copy2(path, fresh / f"{name}{suffix}")
@@ -156,21 +163,45 @@ def _knows_interactions(path: Path) -> bool:
         return True
 
 
-def _write_settings(before: Path, path: Path, config: Config, name: str, out: Path) -> None:
-    """Write the settings that were there, and below them those that the split needs."""
-    kept = before.read_text(encoding="utf-8").split(_MARK)[0] if before.is_file() else ""
-    if kept.startswith("{"):  # to which no line can be added
-        kept = settings_text(yaml.safe_load(kept))
-    if kept and not kept.endswith("\n"):
-        kept += "\n"
+def _write_settings(before: Path | None, path: Path, config: Config, name: str, out: Path, columns_named: bool) -> None:
+    """Write the settings that were there, and below them what the split needs and they do not say.
+
+    Columns that they load beside the split's stay, unless the user has named the split's (``columns_named``).
+    """
+    if before is not None:
+        settings_files([before])  # refuses what holds none
+    kept = "" if before is None else _kept(before.read_text(encoding="utf-8"))
     default = load_config(name, out, config_files="")
-    settings = {
-        argument: config[argument]
-        for argument in dataset_arguments
-        if argument not in _FILTERS and config[argument] != default[argument]
-    }
+    arguments = [argument for argument in dataset_arguments if argument not in _FILTERS]
+    known = {argument: default[argument] for argument in arguments} | (yaml.load(kept, yaml.FullLoader) or {})
+    needed = {"data_path": str(out), **{argument: config[argument] for argument in arguments}}
+    if not columns_named and _loads(known["load_col"], needed["load_col"]):
+        del needed["load_col"]
+    block = {key: value for key, value in needed.items() if key not in known or known[key] != value}
+    block["benchmark_filename"] = list(PARTS)
     used = config["eval_args"]
     how: Sequence[str] = [f"order {used['order']}", f"group_by {used['group_by']}", f"split {used['split']}"]
     comment = f"{_MARK} {shlex.quote(config['dataset'])}, {', '.join(how)}, seed {config['seed']}"
-    block = settings_text({"data_path": str(out), **settings, "benchmark_filename": list(PARTS)})
-    path.write_text(f"{kept}{comment}\n{block}", encoding="utf-8")
+    path.write_text(f"{_without(kept, block)}{comment}\n{settings_text(block)}", encoding="utf-8")
+
+
+def _loads(known: dict[str, Any] | None, needed: dict[str, Any] | None) -> bool:
+    """Whether one ``load_col`` loads all columns of interactions that another does."""
+    here, there = ("*" if load_col is None else load_col.get("inter", ()) for load_col in (known, needed))
+    return here == "*" or (there != "*" and set(there) <= set(here))
+
+
+def _kept(text: str) -> str:
+    """The settings of a file, without what an earlier split wrote; what stands below that is the user's again."""
+    if text.startswith("{"):  # to which no line can be added
+        text = settings_text(yaml.safe_load(text))
+    above, _, below = text.partition(_MARK)
+    _, _, written = f"{below}\n".partition("\n")  # without the rest of the comment
+    parts = (above, _without(written, ("data_path", *dataset_arguments)))
+    return "".join(f"{part.rstrip()}\n" for part in parts if part.strip())
+
+
+def _without(text: str, names: Iterable[str]) -> str:
+    """Lines of settings without the settings of these names."""
+    entry = rf"^(?:{'|'.join(map(re.escape, names))})[ \t]*:.*\n(?:\n*[ \t-].*\n)*"
+    return re.sub(entry, "", text, flags=re.MULTILINE)

@@ -248,6 +248,18 @@ def test_csv_columns_dates_and_types():
     assert not Path("dataset/s/s.reviews.parquet").exists()
 
 
+def test_what_is_written_is_loaded_and_features_are_not():
+    write_csv("r.csv", ["user_id", "item_id", "stars", "day"], [("u", "i", 3, 5), ("v", "i", 4, 6)])
+    write_csv("i.csv", ["item_id", "title"], [("i", "one"), ("j", "two")])
+    columns = ["--rating=stars", "--timestamp=day", "--items=i.csv"]
+    assert irllrec("data", "convert", "csv", "r.csv", "--name=s", *columns) == 0
+    train = split_datasets(load_config("s"))[0]
+    assert set(train.inter_feat.columns) == {"user_id", "item_id", "rating", "timestamp"}
+    assert train.item_num == 2 and train.item_feat is None  # the padding and i; j is no item of an interaction
+    assert irllrec("data", "convert", "csv", "r.csv", "--name=t") == 0
+    assert set(split_datasets(load_config("t"))[0].inter_feat.columns) == {"user_id", "item_id"}
+
+
 # --- Which reviews are kept. ----------------------------------------------------------------------------------------
 
 

@@ -1,12 +1,13 @@
 """irllrec data split: the written split is the one that RecBole draws."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from command import irllrec, refusal
+from command import ended, irllrec, refusal
 from recbole.quick_start import run_recbole
 from recbole.utils import init_seed
 
@@ -171,3 +172,80 @@ def test_the_fingerprint_is_that_of_the_written_training_interactions(small):
     users, items = np.array([line.split("\t")[:2] for line in written("small")[0]], dtype=object).T
     seen = drawn("small", "dataset/small/small.yaml")[0]
     assert train_fingerprint(users, items) == train_fingerprint(*np.array(seen, dtype=object).T)
+
+
+def used(capsys):
+    """The line that a command ends with, handed to a shell; what the run prints."""
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Use it: ")]
+    shell = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {line.removeprefix('Use it: ')}"], capture_output=True, text=True, check=True
+    )
+    program, *arguments = shell.stdout.split("\0")[:-1]
+    cheap = ("--epochs=1", "--embedding_size=8", "--show_progress=False", "--use_gpu=False")
+    done = ended(*arguments, *cheap, program=program)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_nothing_but_the_folder_of_the_data_set_is_touched(small, capsys):
+    Path("dataset").rename("elsewhere")
+    other = Path("dataset/small")
+    other.mkdir(parents=True)
+    (other / "small.train.inter").write_text("another data set's")
+    assert irllrec("data", "split", "small", "--data-path=elsewhere") == 0
+    assert {path.name for path in Path("elsewhere/small").iterdir()} == {
+        *("small.inter", "small.yaml"),
+        *(f"small.{part}.inter" for part in PARTS),
+    }
+    _settings("data_path: elsewhere\nseed: 3")  # which says as much
+    assert irllrec("data", "split", "small", "--config-files=settings.yaml", "--force") == 0
+    assert "seed 3" in Path("elsewhere/small/small.yaml").read_text()
+    assert [path.read_text() for path in Path("dataset").rglob("*.*")] == ["another data set's"]
+    assert "--force" in refusal(capsys, "data", "split", "small", "--data-path=elsewhere")
+
+
+def test_each_setting_stands_in_the_file_once(small):
+    (small / "small.yaml").write_text(
+        "data_path: dataset\n# my columns\nload_col:\n  inter: [user_id, item_id, rating]\n\n  # and no others\n"
+        "user_text: mean_of_items\n"
+    )
+    for order in ("TO", "RO"):
+        assert irllrec("data", "split", "small", f"--order={order}", "--force") == 0
+        text = (small / "small.yaml").read_text()
+        keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
+        assert sorted(keys) == ["benchmark_filename", "data_path", "load_col", "user_text"]
+        found = yaml.safe_load(text)
+        assert found["load_col"]["inter"] == ["user_id", "item_id", "rating", "timestamp"]
+        assert found["data_path"] == "dataset" and "# my columns" in text
+    with open(small / "small.yaml", "a") as file:
+        file.write("learning_rate: 0.1  # below the split's\n")
+    assert irllrec("data", "split", "small", "--force") == 0
+    assert "learning_rate: 0.1  # below the split's\n" in (small / "small.yaml").read_text()
+    assert irllrec("data", "split", "small", "--out=other") == 0
+    assert yaml.safe_load(Path("other/small/small.yaml").read_text())["user_text"] == "mean_of_items"
+
+
+def test_other_files_of_settings_do_not_drop_columns_that_are_loaded(small):
+    (small / "small.yaml").write_text("load_col: {inter: [user_id, item_id, rating, timestamp]}\n")
+    assert irllrec("data", "split", "small", "--order=TO", _settings("seed: 1")) == 0
+    assert "rating" in drawn_columns()
+    named = _settings("load_col: {inter: [user_id, item_id]}")
+    assert irllrec("data", "split", "small", "--order=TO", "--force", named) == 0
+    assert "rating" not in drawn_columns()
+
+
+def drawn_columns():
+    return split_datasets(load_config("small", config_files="dataset/small/small.yaml"))[0].inter_feat.columns
+
+
+def test_the_line_to_use_it_works_in_a_shell_as_it_stands(small, capsys):
+    own = Path("my data/it's")
+    small.rename(own.parent.mkdir() or own)
+    (own / "small.inter").rename(own / "it's.inter")
+    Path("a b.yaml").write_text("topk: [7]\nvalid_metric: NDCG@7\n")
+    assert irllrec("data", "split", "it's", "--data-path=my data", "--config-files='a b.yaml'") == 0
+    assert "recall@7" in used(capsys)  # of the settings that were given
+    both = "'a b.yaml' \"my data/it's/it's.yaml\""
+    assert irllrec("data", "split", "it's", "--data-path=my data", f"--config-files={both}", "--force") == 0
+    assert capsys.readouterr().out.count("s.yaml") == 1
+    assert "close the quote" in refusal(capsys, "data", "split", "small", "--config-files='a b.yaml")

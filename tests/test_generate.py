@@ -96,6 +96,66 @@ def test_items_come_first_then_users_with_what_was_written_about_them(tmp_path, 
     assert "(nothing)" in liked and "[i2]" not in of_u0
 
 
+@pytest.mark.parametrize("columns", ["[user_id, item_id]", "[user_id, item_id, rating]"])
+def test_ratings_count_as_they_stand_whatever_is_loaded(tmp_path, run, server, columns):
+    own = write_dataset(tmp_path) and tmp_path / "shop"
+    for file in own.glob("*.inter"):
+        file.write_text(file.read_text().replace("u3\ti4\t4", "u3\ti4\t"))
+    more = "normalize_all: True\nunused_col: {inter: [rating]}\n"
+    (tmp_path / "config.yaml").write_text(
+        f"benchmark_filename: [train, valid, test]\n{more}load_col: {{inter: {columns}}}\n"
+    )
+    said = run().stderr
+    train = pd.read_csv(own / "shop.train.inter", sep="\t")
+    ratings = train["rating:float"]
+    assert ratings.isna().sum() == 1
+    assert f"{(ratings >= 4).sum()} of 12 training interactions have a rating of 4 or more" in said
+    assert "1 training interactions have no rating and count as liked" in said
+    disliked = train[ratings < 4].groupby("user_id:token")["item_id:token"].agg(set)
+    asked = [one for one in prompts(server.asked()) if "did not like:" in one]
+    assert len(asked) == 6
+    for user, items in train.groupby("user_id:token")["item_id:token"]:
+        (one,) = [one for one in asked if f"age {20 + int(user[1:])}" in one]
+        part = one.split("did not like:")[1]
+        assert {item for item in items if f"[{item}]" in part} == disliked.get(user, set())
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    {
+        "user_id:token\titem_id:token\tstars:float": "has the columns user_id, item_id, stars; name that of ratings",
+        "user_id:token\titem_id:token\trating:token": "has rating:token, and ratings are read from rating:float",
+    }.items(),
+)
+def test_ratings_that_are_not_found_are_missed_before_anything_is_asked(tmp_path, head, words, monkeypatch):
+    own = write_dataset(tmp_path) and tmp_path / "shop"
+    for file in own.glob("*.inter"):
+        file.write_text(
+            head + file.read_text()[len(head.replace("stars", "rating").replace("rating:token", "rating:float")) :]
+        )
+    (tmp_path / "config.yaml").write_text("benchmark_filename: [train, valid, test]\n")
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+    said = command.ended(*arguments(tmp_path, None)).stderr  # ends for want of a key, when all is read
+    assert words in said and "So of no user a prompt says what was not liked" in said
+    assert said.index(words) < said.index("OPENAI_API_KEY")
+
+
+def test_features_and_reviews_that_are_not_there_are_missed(tmp_path, run):
+    own = write_dataset(tmp_path, n_items=30) and tmp_path / "shop"
+    for side in ("item", "user"):
+        (own / f"shop.{side}").unlink()
+    said = run("--dry-run").stderr
+    for words in ("No item prompt holds features", "--metadata (amazon)", "--items (csv)", "--users (yelp, csv)"):
+        assert words in said
+    assert "items nothing is known" in said
+    write_dataset(tmp_path, reviews=False)
+    (own / "shop.reviews.parquet").unlink()
+    said = run("--dry-run").stderr
+    assert "No prompt holds a review" in said and "5 of 5 items have words" in said and "nothing is known" not in said
+    (own / "shop.item").write_text("item_id:token\tmean:float\ni0\t3\n")
+    assert "--metadata" in sentence(run("--dry-run"))
+
+
 def test_nothing_held_out_reaches_a_prompt(tmp_path, run, server):
     parts = write_dataset(tmp_path, n_users=20, n_items=7)
     run()

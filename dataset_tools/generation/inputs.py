@@ -11,7 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from recbole.utils import FeatureSource, FeatureType
 
+from recbole_irllrec.data.atomic_file import read_fields
 from recbole_irllrec.data.dataset import IRLLRecDataset
 from recbole_irllrec.data.features import read_features, train_fingerprint
 from recbole_irllrec.data.loading import seeded_dataset
@@ -19,6 +21,12 @@ from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.text.profiles import item_texts
 
 REVIEW_COLUMNS = ("user", "item", "text")
+# Of `irllrec data convert`, by what they write; with amazon and yelp there are reviews anyway.
+_OPTIONS = {
+    "item": "--metadata (amazon), --business (yelp) or --items (csv)",
+    "user": "--users (yelp, csv)",
+    "review": "--text (csv)",
+}
 
 
 class ItemInput(NamedTuple):
@@ -102,7 +110,8 @@ def read_known(config, *, seed: int, liked_from: float, most_history: int, most_
     Args:
         config: RecBole's settings; they draw the split.
         seed: of the samples.
-        liked_from: the lowest rating of an item that is liked. Without ratings, all are.
+        liked_from: the lowest rating of an item that is liked; an item without a rating is. What is not found is
+            logged.
         most_history: the most training items in a user's prompt.
         most_reviews: the most reviews in an item's prompt.
 
@@ -123,8 +132,15 @@ def read_known(config, *, seed: int, liked_from: float, most_history: int, most_
     if not (item_features != "").any() and reviews.empty:
         raise IRLLRecError(
             f"There is nothing to write prompts from: {_path(config, 'item')} has no token or token_seq fields about "
-            f"the data set's items, and {_path(config, 'reviews.parquet')} has no training reviews; add one of them."
+            f"the data set's items, and {_path(config, 'reviews.parquet')} has no training reviews; add one of them. "
+            f"`irllrec data convert` writes them with {_OPTIONS['item']}, and {_OPTIONS['review']}."
         )
+    user_features = item_texts(features["user"].reindex(users, fill_value=""))
+    _say_features(_path(config, "item"), "item", item_features)
+    _say_features(_path(config, "user"), "user", user_features)
+    unknown = int(((item_features == "") & ~item_features.index.isin(reviews["item"])).sum())
+    if unknown:
+        logging.getLogger(__name__).warning(f"Of {unknown} items nothing is known, and nothing is asked about them.")
     liked = _liked(config, train, liked_from)
     judged = pairs.assign(liked=liked).groupby(["user", "item"])["liked"].mean() >= 0.5  # a pair may be rated twice
     history = _sample(judged.reset_index(), "user", most_history, seed)
@@ -132,20 +148,37 @@ def read_known(config, *, seed: int, liked_from: float, most_history: int, most_
     return Known(
         fingerprint=train_fingerprint(pairs["user"].to_numpy(), pairs["item"].to_numpy()),
         item_features=item_features,
-        user_features=item_texts(features["user"].reindex(users, fill_value="")),
+        user_features=user_features,
         item_reviews=_sample(reviews, "item", most_reviews, seed)[["item", "text"]],
         history=history.fillna({"text": ""}),
     )
 
 
 class _RatedDataset(IRLLRecDataset):
-    """RecBole's data set, the same split, with the ratings as they stand in the file: it scales them to [0, 1]."""
+    """RecBole's data set, the same split, with the ratings as they stand in the file, NaN where there is none.
 
-    def _normalize(self):
-        ratings = self.inter_feat.get(self.config["RATING_FIELD"])
-        super()._normalize()
-        if ratings is not None:
-            self.inter_feat[self.config["RATING_FIELD"]] = ratings
+    RecBole itself loads what ``load_col`` names, puts the mean where a rating is missing, and may scale them.
+    """
+
+    def _get_load_and_unload_col(self, source):
+        load, unload = super()._get_load_and_unload_col(source)
+        if source == FeatureSource.INTERACTION:
+            load = load and load | {self.config["RATING_FIELD"]}
+            unload = unload and unload - {self.config["RATING_FIELD"]}
+        return load, unload
+
+    def _fill_nan(self):
+        as_they_stand = self.inter_feat.get(self.config["RATING_FIELD"])
+        self._ratings = None if as_they_stand is None else as_they_stand.copy()
+        super()._fill_nan()
+
+    def _discretization(self):  # the last that RecBole does with values
+        super()._discretization()
+        if self.field2type.get(self.config["RATING_FIELD"]) == FeatureType.FLOAT:  # else a threshold took their place
+            self.inter_feat[self.config["RATING_FIELD"]] = self._ratings
+
+    def _drop_unused_col(self):
+        pass
 
 
 def _path(config, suffix: str) -> Path:
@@ -162,26 +195,64 @@ def _pairs(dataset) -> pd.DataFrame:
     )
 
 
+def _say_features(path: Path, side: str, texts: pd.Series) -> None:
+    """Log of how many users or items there are features, [n] texts."""
+    n, worded = len(texts), int((texts != "").sum())
+    if worded:
+        logging.getLogger(__name__).info(f"{worded} of {n} {side}s have words in {path}.")
+    else:
+        why = f"says nothing in words (token, token_seq) of these {n}" if path.is_file() else "is not there"
+        _miss(f"No {side} prompt holds features: {path} {why}", side)
+
+
+def _miss(what: str, option: str) -> None:
+    logging.getLogger(__name__).warning(f"{what}. `irllrec data convert` writes it with {_OPTIONS[option]}.")
+
+
 def _liked(config, train, liked_from: float) -> np.ndarray:
-    """Whether each training interaction is one with an item that was liked."""
+    """Whether each training interaction is one with an item that was liked; without a rating it counts as one."""
     log = logging.getLogger(__name__)
     rating, label = config["RATING_FIELD"], config["LABEL_FIELD"]
-    if rating in train.inter_feat:
-        liked = train.inter_feat[rating].numpy() >= liked_from
-        how = f"have a {rating} of {liked_from:g} or more (--liked-from)"
+    n = len(train.inter_feat)
+    if train.field2type.get(rating) == FeatureType.FLOAT and not train.inter_feat[rating].isnan().all():
+        ratings = train.inter_feat[rating].numpy()
+        liked, rated = ~(ratings < liked_from), ~np.isnan(ratings)
+        log.info(
+            f"{(liked & rated).sum()} of {n} training interactions have a {rating} of {liked_from:g} or more "
+            f"(--liked-from) and count as liked; ratings go from {ratings[rated].min():g} to {ratings[rated].max():g}."
+        )
+        if not rated.all():
+            log.warning(f"{n - rated.sum()} training interactions have no {rating} and count as liked as well.")
     elif config["threshold"] and label in train.inter_feat:  # RecBole has put the ratings' threshold in its place
         liked = train.inter_feat[label].numpy() > 0
-        how = f"reach RecBole's threshold {config['threshold']}"
+        log.info(
+            f"{liked.sum()} of {n} training interactions reach RecBole's threshold {config['threshold']} and count as "
+            f"liked."
+        )
     else:
-        log.info(f"There are no ratings (load_col has no {rating}): every interaction counts as liked.")
-        return np.ones(len(train.inter_feat), bool)
-    log.info(f"{liked.sum()} of {len(liked)} training interactions {how} and count as liked.")
+        liked = np.ones(n, bool)
+        log.warning(f"There are no ratings, and every interaction counts as liked: {_why_unrated(config, rating)}.")
+    if liked.all() or not liked.any():
+        log.warning(f"So of no user a prompt says what was {'not ' if liked.all() else ''}liked.")
     return liked
+
+
+def _why_unrated(config, rating: str) -> str:
+    part = f"{config['benchmark_filename'][0]}.inter" if config["benchmark_filename"] else "inter"
+    path = _path(config, part)
+    fields = read_fields(path, config["field_separator"], config["encoding"])
+    if rating not in fields:
+        columns = ", ".join(fields)
+        return f"{path} has the columns {columns}; name that of ratings in RATING_FIELD, or convert it with --rating"
+    if fields[rating] != "float":
+        return f"{path} has {rating}:{fields[rating]}, and ratings are read from {rating}:float"
+    return f"the column {rating} of {path} is empty"
 
 
 def _training_reviews(path: Path, train: pd.DataFrame, held_out: pd.DataFrame) -> pd.DataFrame:
     """Columns user, item, text: the reviews of training pairs; not of pairs that are held out as well."""
     if not path.is_file():
+        _miss(f"No prompt holds a review: {path} is not there", "review")
         return pd.DataFrame({name: pd.Series(dtype=object) for name in REVIEW_COLUMNS})
     form = "write it as Parquet with the columns user, item, rating, timestamp and text"
     try:

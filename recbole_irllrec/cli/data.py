@@ -50,7 +50,14 @@ class LeaveOneOut(str, Enum):
 )
 def split(
     dataset: Dataset,
-    out: Out = Path("dataset"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of data sets to write to; without it, that of the data set itself (dataset/ for ml-100k).",
+            show_default=False,
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="What the split data set is called; its own name, or ml-100k-split.", show_default=False),
@@ -92,7 +99,7 @@ def split(
     chosen = {key: value for key, value in eval_args.items() if value is not None}
     settings, sizes = write(dataset, out, name, data_path, config_files, chosen, seed, force)
     _print_counts({f"{part} interactions": size for part, size in sizes.items()})
-    _print_use(settings)
+    _print_use(settings, config_files)
 
 
 @convert.command(epilog="Example: `irllrec data convert published amazon/ --name amazon-book`.")
@@ -267,9 +274,25 @@ def _print_counts(counts: dict[str, int]) -> None:
     Console().print(table)
 
 
-def _print_use(settings: Path) -> None:
-    name = settings.stem
-    print(f"Use it: run_recbole --model=IRLLRec --dataset={name} --config_files={settings}")
+def _print_use(settings: Path, config_files: str | None = None) -> None:
+    """Say how to train with a data set's settings, above those of the files that it was made with."""
+    from ..data.loading import paths_in, run_command
+
+    below = [path for path in paths_in(config_files or "") if path.resolve() != settings.resolve()]
+    worded = _has_texts(settings.with_suffix(""))
+    print(f"Use it: {run_command('IRLLRec' if worded else 'LightGCN', settings.stem, [*below, settings])}")
+    if not worded:
+        print("IRLLRec needs texts: features of items (--metadata, --business, --items), or tables (irllrec intents).")
+
+
+def _has_texts(stem: Path) -> bool:
+    """Whether IRLLRec finds texts in a data set's files: words about its items, or a table."""
+    from ..data.atomic_file import read_fields
+
+    items = stem.with_name(f"{stem.name}.item")
+    kinds = list(read_fields(items).values()) if items.is_file() else []
+    tables = [f"{stem.name}.{side}_{kind}.parquet" for side in ("user", "item") for kind in ("profile", "intent")]
+    return any(kind.startswith("token") for kind in kinds[1:]) or any(stem.with_name(name).is_file() for name in tables)
 
 
 @app.command(epilog="Example: `irllrec data describe ml-100k --plot ml-100k.html`.")

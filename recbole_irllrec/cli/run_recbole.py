@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from .errors import debug_wanted, in_one_sentence
 
@@ -47,12 +46,12 @@ def main() -> int:
 def _run(args: argparse.Namespace) -> None:
     from recbole.quick_start import run
 
-    from ..data.loading import settings_files
+    from ..data.loading import paths_in, settings_files
 
     result = run(
         args.model,
         args.dataset,
-        config_file_list=settings_files(map(Path, args.config_files.split())) if args.config_files else None,
+        config_file_list=settings_files(paths_in(args.config_files)) if args.config_files else None,
         nproc=args.nproc,
         world_size=args.world_size,
         ip=args.ip,

@@ -90,6 +90,12 @@ def read_header(path: str | os.PathLike[str], first_line: str, separator: str = 
     return dict(field.split(":") for field in fields)
 
 
+def read_fields(path: str | os.PathLike[str], separator: str = "\t", encoding: str | None = None) -> dict[str, str]:
+    """The columns of a file and their types, by its first line alone; errors are those of `read_header`."""
+    with open(path, encoding=encoding or "utf-8", errors="replace") as file:
+        return read_header(path, file.readline().rstrip("\n"), separator)
+
+
 def check(path: str | os.PathLike[str], separator: str = "\t", encoding: str | None = None) -> dict[str, str]:
     """Refuse an atomic file of which RecBole would read something else than what stands there.
 

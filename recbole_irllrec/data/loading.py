@@ -2,8 +2,9 @@
 
 import contextlib
 import os
+import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..errors import IRLLRecError
 from .dataset import IRLLRecDataset
 from .dataset_folder import absent
 
-_DATA_PATH = Path("dataset")  # as RecBole
+DATA_PATH = Path("dataset")  # where RecBole looks by itself
 
 
 def load_config(
@@ -31,7 +32,7 @@ def load_config(
     Args:
         dataset: the data set's name.
         data_path: the folder that holds its folder; None as RecBole finds it.
-        config_files: YAML files, parted by spaces;
+        config_files: YAML files, as `paths_in` reads them;
             None for ``<dataset>.yaml`` in the data set's folder, if it is there.
         settings: lie above those of the files.
         model: the model's name.
@@ -42,7 +43,7 @@ def load_config(
     """
     files = settings_files(_paths(dataset, data_path, config_files))
     if config_files is None:
-        above = {"data_path": str(data_path or _DATA_PATH)}  # whatever the file says of where it lies
+        above = {"data_path": str(data_path or DATA_PATH)}  # whatever the file says of where it lies
     else:
         above = {} if data_path is None else {"data_path": str(data_path)}
     with _no_arguments(), _kept_environment():
@@ -61,9 +62,27 @@ def setting_in_files(name: str, dataset: str, data_path: Path | None, config_fil
 
 def _paths(dataset: str, data_path: Path | None, config_files: str | None) -> list[Path]:
     if config_files is not None:
-        return [Path(path) for path in config_files.split()]
-    own = (data_path or _DATA_PATH) / dataset / f"{dataset}.yaml"
+        return paths_in(config_files)
+    own = (data_path or DATA_PATH) / dataset / f"{dataset}.yaml"
     return [own] if own.is_file() else []
+
+
+def paths_in(config_files: str) -> list[Path]:
+    """The YAML files of an option, parted by spaces; one whose name has a space stands in quotes, as in a shell.
+
+    Raises:
+        IRLLRecError: a quote is not closed.
+    """
+    try:
+        return [Path(path) for path in shlex.split(config_files)]
+    except ValueError:
+        raise IRLLRecError(f"The files of settings are {config_files!r}: close the quote, or escape it.") from None
+
+
+def run_command(model: str, dataset: str, files: Sequence[str | os.PathLike[str]]) -> str:
+    """The line for a shell that trains a model with these files of settings, of which later ones lie above."""
+    config_files = shlex.join([os.fspath(file) for file in files])
+    return shlex.join(["run_recbole", f"--model={model}", f"--dataset={dataset}", f"--config_files={config_files}"])
 
 
 def settings_files(paths: Iterable[Path]) -> list[str]:

@@ -1,13 +1,13 @@
 """What a sweep leaves behind for people: the best settings, a table of the trials, and a page of plots."""
 
 import re
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
+from ..data.loading import run_command
 from ..files import atomic_write
 from ..runs import config_of
 from .records import Folder, Trial
@@ -34,10 +34,7 @@ def write(checked: "Checked", folder: Folder, trials: list[Trial], best: Trial, 
         ``seeds``: a row a seed; ``command``: what reproduces the best run; ``trials``: a row a trial.
     """
     task, splits = checked.task, checked.splits
-    file = str(folder.given / "best.yaml")
-    command = shlex.join(
-        ["run_recbole", f"--model={task.model}", f"--dataset={splits.dataset}", f"--config_files={file}"]
-    )
+    command = run_command(task.model, splits.dataset, [folder.given / "best.yaml"])
     _write_text(folder, "best.yaml", _best_yaml(checked, best, command))
     table = trials_table(trials, task)
     _write_text(folder, "trials.csv", table.to_csv(index=False))
