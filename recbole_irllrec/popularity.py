@@ -1,7 +1,6 @@
 """Popularity beside a model: what the items' counted training interactions alone reach on the same test.
 
-RecBole's own evaluation ranks by them, so that what is ranked, masked and measured is the same by construction. RecBole's
-``Pop`` is no such measure: it counts an item once a batch.
+RecBole's own evaluation ranks by them, so that what is ranked, masked and measured is the same by construction.
 """
 
 import functools
@@ -79,17 +78,17 @@ class _Evaluation(Trainer):
 
 
 class Course(NamedTuple):
-    """How a training went: numbers of epochs."""
+    """How a training went."""
 
     epochs: int
-    best: int  # after how many it was best
+    best: int  # after how many of them it was best
+    lost_patience: bool  # whether validation ended it
 
 
-def is_below(metric: str, tested: Metrics, popular: Metrics) -> bool:
-    """Whether a model is worse than popularity by a metric such as NDCG@10."""
-    name = metric.lower()
-    worse = float.__gt__ if name.partition("@")[0] in smaller_metrics else float.__lt__
-    return worse(float(tested[name]), float(popular[name]))
+def is_below(metric: str, tested: float, popular: float) -> bool:
+    """Whether a model's value of a metric such as NDCG@10 is worse than popularity's."""
+    smaller_is_better = metric.lower().partition("@")[0] in smaller_metrics
+    return tested > popular if smaller_is_better else tested < popular
 
 
 def compared(config: Config, tested: Metrics, popular: Metrics, course: Course) -> tuple[str, bool]:
@@ -101,7 +100,7 @@ def compared(config: Config, tested: Metrics, popular: Metrics, course: Course) 
         course: of its training.
     """
     metric = config["valid_metric"].lower()
-    below = is_below(metric, tested, popular)
+    below = is_below(metric, tested[metric], popular[metric])
     line = f"{NAME} reaches {metric} {popular[metric]:.4f} on the same test, {config['model']} {tested[metric]:.4f}"
     return (f"{line}: less than popularity. {what_helps(config, course)}" if below else f"{line}."), below
 
@@ -122,20 +121,19 @@ def what_helps(config: Config, course: Course) -> str:
         if kind == ModelType.GENERAL and isinstance(n_layers, int) and n_layers > 1:
             hints.append(f"fewer n_layers (here {n_layers})")
     if model != "EASE":
-        hints.append(f"as a check, --model=EASE on {config['dataset']}: if it is no better, look at the data and its split")
+        hints.append("as a check, the model EASE: if it is no better, look at the data and their split")
     return f"What usually helps: {'; '.join(hints)}."
 
 
 def _of_training(config: Config, course: Course) -> list[str]:
     rate, patience = config["learning_rate"], config["stopping_step"]
     best = f"best after {course.best} of {course.epochs}"
-    if course.epochs < config["epochs"]:
-        length = f"more patience than stopping_step {patience} ({best} epochs, and {config['epochs']} were allowed)"
+    if course.lost_patience:
+        length = f"more patience (it was {best} epochs, with stopping_step {patience})"
     else:
-        length = f"more epochs ({best})"
-    if course.best > course.epochs / 2:
-        return [length, f"a larger learning_rate (here {rate:g})"]
-    return [f"a smaller learning_rate (here {rate:g}; {best} epochs)", length]
+        length = f"more epochs (it was {best})"
+    still_learning = course.best > course.epochs / 2
+    return [length, f"a {'larger' if still_learning else 'smaller'} learning_rate (here {rate:g})"]
 
 
 def _of_irllrec(config: Config) -> list[str]:
@@ -219,7 +217,8 @@ def _comparing(trainer: type[Trainer], found: list[_Found]) -> type[Trainer]:
                 np.random.set_state(after)
                 if popular:
                     epochs = len(self.train_loss_dict)
-                    course = Course(epochs, epochs - self.cur_step * self.eval_step)
+                    best = epochs - self.cur_step * self.eval_step
+                    course = Course(epochs, best, lost_patience=epochs < self.epochs)
                     found.append(_Found(self.config, tested, popular, course))
             return tested
 
