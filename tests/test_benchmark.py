@@ -89,7 +89,7 @@ def test_killed_gone_on_with_and_added_to(here):
     report = (OUT / "report.md").read_text()
     popular = found.plan["popularity"]
     assert set(popular) == set(record["test"])
-    line = f"Popularity (items by their counted training interactions) reaches on the same split, by the same protocol: NDCG@5 {popular['ndcg@5']:.4f}, "
+    line = f"reaches on the same split, by the same protocol: NDCG@5 {popular['ndcg@5']:.4f}, "
     assert line in report and line in said.stdout
     assert "NCL | failed" in report and "drawn by RecBole" in report and "Failed: NCL, seed 1" in report
 

@@ -6,7 +6,7 @@ from command import ended
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.quick_start import run_recbole
-from recbole.sampler.sampler import AbstractSampler
+from recbole.sampler import Sampler
 from recbole.utils import init_seed
 
 from recbole_irllrec.popularity import Course, is_below, what_helps
@@ -44,14 +44,14 @@ def told(caplog):
 
 @pytest.mark.parametrize("masks_valid", [True, False])
 def test_a_model_below_is_told_so(small, caplog, masks_valid):
-    settings = {**FAST, **RANKED, **NO_LEARNING, **small, "mask_valid_in_test": masks_valid, "valid_users": 30}
+    settings = {**FAST, **RANKED, **NO_LEARNING, **small, "mask_valid_in_test": masks_valid}
     n_items, (train, valid, test) = parts("BPR", settings)
     masking = (train, valid) if masks_valid else (train,)
     users = np.unique(test[0])
     seen = [{i for part in masking for i in part[1][part[0] == user]} for user in users]
     expected = by_hand(n_items, train[1], seen, [set(test[1][test[0] == user]) for user in users])
     caplog.set_level("INFO")
-    result = run_recbole("BPR", "small", config_dict=dict(settings))
+    result = run_recbole("BPR", "small", config_dict={**settings, "valid_users": 30})
     popular = result["popularity_result"]
     assert set(popular) == set(result["test_result"])
     for name, value in expected.items():
@@ -76,14 +76,14 @@ def test_the_command_prints_it_beside_the_test(small):
 
 
 def test_sampled_negatives_are_the_same(small, monkeypatch):
-    draw, drawn = AbstractSampler.sample_by_user_ids, []
+    draw, drawn = Sampler.sample_by_user_ids, []
 
     def recording(self, user_ids, item_ids, num):
         found = draw(self, user_ids, item_ids, num)
         drawn.append((self.phase, found.tolist()))
         return found
 
-    monkeypatch.setattr(AbstractSampler, "sample_by_user_ids", recording)
+    monkeypatch.setattr(Sampler, "sample_by_user_ids", recording)
     settings = {**FAST, **RANKED, **small, "eval_args": {"mode": "uni20"}}
     result = run_recbole("BPR", "small", config_dict=settings)
     negatives = [items for phase, items in drawn if phase == "test"]
@@ -124,7 +124,7 @@ def test_smaller_can_be_better():
             {"softmax_temperature": 0.05, "profile_weight": 0.5, "n_layers": 3},
             (20, 15, True),
             [
-                "more patience (it was best after 15 of 20 epochs, with stopping_step 10); a larger learning_rate (here",
+                "more patience (it was best after 15 of 20 epochs, with stopping_step 10); a larger learning_rate",
                 "a larger softmax_temperature (here 0.05); softmax_negatives: all; item_bias: True",
                 "a smaller profile_weight (here 0.5)",
                 "fewer n_layers (here 3)",
