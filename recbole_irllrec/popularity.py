@@ -41,19 +41,21 @@ def evaluate(config: Config, train: Any, data: Any) -> dict[str, float] | None:
     """
     if config["eval_type"] != EvaluatorType.RANKING:
         return None
-    counts = np.bincount(train.inter_feat[train.iid_field].numpy(), minlength=train.item_num)
-    found = _Evaluation(config, _ByCounts(counts, train.iid_field, config["device"]), train).evaluate(data, False)
+    found = _Evaluation(config, _ByCounts(train, config["device"]), train).evaluate(data, load_best_model=False)
     return found and {name: float(value) for name, value in found.items()}
 
 
 class _ByCounts(torch.nn.Module):
-    """Scores items by counts [n_items]; of equal ones, the item with the smaller id is better."""
+    """Ranks items by their training interactions, and items with equally many by their tokens."""
 
-    def __init__(self, counts: np.ndarray, item_field: str, device: torch.device):
+    def __init__(self, train, device):
         super().__init__()
-        places = np.empty(len(counts), np.float32)  # exact for 16 million items
-        places[np.argsort(-counts, kind="stable")] = np.arange(len(counts), 0, -1)
-        self._scores, self._item_field = torch.from_numpy(places).to(device), item_field
+        self._item_field, n = train.iid_field, train.item_num
+        counts = np.bincount(train.inter_feat[self._item_field].numpy(), minlength=n)
+        tokens = train.id2token(self._item_field, np.arange(n)).astype(str)
+        scores = np.empty(n, np.float32)  # exact for 16 million items
+        scores[np.lexsort((tokens, -counts))] = np.arange(n, 0, -1)
+        self._scores = torch.from_numpy(scores).to(device)
 
     def predict(self, interaction):
         return self._scores[interaction[self._item_field]]

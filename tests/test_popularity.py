@@ -17,17 +17,17 @@ NO_LEARNING = {"learning_rate": 1e-12}
 
 
 def parts(model, settings):
-    """Users and items of the training, validation and test interactions of a run with these settings."""
+    """Tokens of the items, and users and items of the training, validation and test interactions of such a run."""
     config = Config(model, "small", config_dict=settings)
     init_seed(config["seed"], config["reproducibility"])
     loaders = data_preparation(config, create_dataset(config))
     tables = [loader._dataset.inter_feat for loader in loaders]
-    return loaders[0]._dataset.item_num, [(t["user_id"].numpy(), t["item_id"].numpy()) for t in tables]
+    return list(loaders[0]._dataset.field2id_token["item_id"]), [(t["user_id"].numpy(), t["item_id"].numpy()) for t in tables]
 
 
-def by_hand(n_items, counted, masked, tested, k=10):
-    """NDCG, recall and MRR at k of each row's ranking by counts; of equal ones the smaller id first."""
-    order = sorted(range(1, n_items), key=lambda item: (-np.sum(counted == item), item))
+def by_hand(tokens, counted, masked, tested, k=10):
+    """NDCG, recall and MRR at k of each row's ranking by counts, of equal ones by tokens."""
+    order = sorted(range(1, len(tokens)), key=lambda item: (-np.sum(counted == item), tokens[item]))
     found = []
     for seen, wanted in zip(masked, tested, strict=True):
         top = [item for item in order if item not in seen][:k]
@@ -45,11 +45,11 @@ def told(caplog):
 @pytest.mark.parametrize("masks_valid", [True, False])
 def test_a_model_below_is_told_so(small, caplog, masks_valid):
     settings = {**FAST, **RANKED, **NO_LEARNING, **small, "mask_valid_in_test": masks_valid}
-    n_items, (train, valid, test) = parts("BPR", settings)
+    tokens, (train, valid, test) = parts("BPR", settings)
     masking = (train, valid) if masks_valid else (train,)
     users = np.unique(test[0])
     seen = [{i for part in masking for i in part[1][part[0] == user]} for user in users]
-    expected = by_hand(n_items, train[1], seen, [set(test[1][test[0] == user]) for user in users])
+    expected = by_hand(tokens, train[1], seen, [set(test[1][test[0] == user]) for user in users])
     caplog.set_level("INFO")
     result = run_recbole("BPR", "small", config_dict={**settings, "valid_users": 30})
     popular = result["popularity_result"]
@@ -97,8 +97,8 @@ def test_a_sequential_model(small):
     columns = {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "train_neg_sample_args": None}
     settings = {**FAST, **RANKED, **small, **columns, "embedding_size": 8, "hidden_size": 8}
     settings["eval_args"] = {"order": "TO", "split": {"LS": "valid_and_test"}, "mode": "full"}
-    n_items, (train, _, test) = parts("GRU4Rec", settings)
-    expected = by_hand(n_items, train[1], [()] * len(test[1]), [{item} for item in test[1]])
+    tokens, (train, _, test) = parts("GRU4Rec", settings)
+    expected = by_hand(tokens, train[1], [()] * len(test[1]), [{item} for item in test[1]])
     popular = run_recbole("GRU4Rec", "small", config_dict=dict(settings))["popularity_result"]
     assert {name: popular[name] for name in expected} == pytest.approx(expected, abs=1e-7)
 
