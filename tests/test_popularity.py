@@ -21,8 +21,9 @@ def parts(model, settings):
     config = Config(model, "small", config_dict=settings)
     init_seed(config["seed"], config["reproducibility"])
     loaders = data_preparation(config, create_dataset(config))
-    tables = [loader._dataset.inter_feat for loader in loaders]
-    return list(loaders[0]._dataset.field2id_token["item_id"]), [(t["user_id"].numpy(), t["item_id"].numpy()) for t in tables]
+    datasets = [loader._dataset for loader in loaders]
+    pairs = [tuple(part.inter_feat[name].numpy() for name in ("user_id", "item_id")) for part in datasets]
+    return list(datasets[0].field2id_token["item_id"]), pairs
 
 
 def by_hand(tokens, counted, masked, tested, k=10):
