@@ -5,6 +5,8 @@ settings in its own folder. Each function here fills one of these places; nothin
 ``get_model`` is `compat.get_model`, which asks the `zoo` first.
 """
 
+import functools
+
 import recbole.config
 import recbole.data.dataset
 import recbole.data.utils
@@ -13,7 +15,7 @@ import recbole.quick_start.quick_start
 import recbole.trainer
 from recbole.utils.argument_list import dataset_arguments
 
-from . import compat, evaluation, zoo
+from . import compat, evaluation, popularity, zoo
 from .data.dataset import IRLLRecDataset
 from .settings import sources
 from .trainer import IRLLRecTrainer
@@ -28,6 +30,8 @@ def register() -> None:
         if model.own_trainer:
             setattr(recbole.trainer, f"{model.name}Trainer", IRLLRecTrainer)
     recbole.data.utils.FullSortEvalDataLoader = evaluation.FullRanking
+    quick_start = recbole.quick_start.quick_start
+    quick_start.get_trainer = popularity.trainers(quick_start.get_trainer)
     # what a saved data set or data loader is compared by before it is taken for that of a run
     dataset_arguments.extend(evaluation.SETTINGS)
     _extend_config()
@@ -56,10 +60,21 @@ def _extend_config() -> None:
     config_class.__init__ = __init__
 
 
-# A spawned child and a Ray worker import the module of the function they are given, and that alone: these two live
-# here, so that such a process knows IRLLRec.
+# A spawned child and a Ray worker import the module of the function they are given, and that alone: these live here, so
+# that such a process knows IRLLRec.
+_run_recbole = recbole.quick_start.run_recbole
 _run_recboles = recbole.quick_start.quick_start.run_recboles
 _objective_function = recbole.quick_start.objective_function
+
+
+def run_recbole(model=None, dataset=None, config_file_list=None, config_dict=None, saved=True, queue=None):
+    """RecBole's ``run_recbole``, whose log and result also say what popularity reaches on the same test."""
+    is_first = (config_dict or {}).get("local_rank", 0) == 0
+    run = functools.partial(_run_recbole, model, dataset, config_file_list, config_dict, saved)
+    result = popularity.beside(run, speaks=is_first)
+    if is_first and queue is not None:
+        queue.put(result)
+    return result
 
 
 def run_recboles(rank, *args):
@@ -75,4 +90,5 @@ def objective_function(config_dict=None, config_file_list=None, saved=True):
 def _bring_the_import_along() -> None:
     recbole.quick_start.quick_start.run_recboles = run_recboles
     for module in (recbole.quick_start, recbole.quick_start.quick_start):
+        module.run_recbole = run_recbole
         module.objective_function = objective_function

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
@@ -27,7 +28,7 @@ from recbole.data.utils import create_samplers, get_dataloader
 from recbole.trainer import Trainer
 from recbole.utils import ModelType, get_model, get_trainer, init_seed
 
-from . import zoo
+from . import popularity, zoo
 from .data.loading import load_config, split_datasets
 from .data.text import NodeText, locate
 from .data.training import SIDES
@@ -120,11 +121,20 @@ def config_of(model: str, splits: Splits, settings: Settings) -> Config:
     above = {**splits.settings, "resume": False, **settings, **_OWN}
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         above["gpu_id"] = os.environ["CUDA_VISIBLE_DEVICES"]
-    # RecBole evaluates strings; in quotes they stay what they are
-    quoted = {name: repr(value) if isinstance(value, str) else value for name, value in above.items()}
-    config = load_config(splits.dataset, None, "", quoted, model)
+    config = bare_config(model, splits.dataset, above)
     config["data_path"] = splits.train.config["data_path"]  # RecBole takes its own ml-100k whatever is said
     return config
+
+
+def bare_config(model: str, dataset: str, settings: Settings) -> Config:
+    """RecBole's settings of a model with these on top; the data set need not be there.
+
+    Raises:
+        IRLLRecError: a setting is refused, or there is no such model.
+    """
+    # RecBole evaluates strings; in quotes they stay what they are
+    quoted = {name: repr(value) if isinstance(value, str) else value for name, value in settings.items()}
+    return load_config(dataset, None, "", quoted, model)
 
 
 def refuse_other_kinds(model: str) -> None:
@@ -288,23 +298,44 @@ def _test(config: Config, splits: Splits, checkpoint: Path) -> Tested:
     return Tested({name: float(value) for name, value in metrics.items()}, found, seconds)
 
 
+def popularity_of(model: str, splits: Splits, settings: Settings) -> dict[str, float] | None:
+    """What popularity reaches on the test set, by the protocol and the metrics with which `test` tests the model.
+
+    None as by `popularity.evaluate`.
+
+    Raises:
+        IRLLRecError: a setting is refused.
+    """
+    config = config_of(model, splits, settings)
+    config["device"] = torch.device("cpu")  # what it takes is not a run's
+    train = copy.copy(splits.train)
+    (test_data,) = _loaders(config, splits, train, ("test",))
+    init_seed(config["seed"], config["reproducibility"])
+    return popularity.evaluate(config, train, test_data)
+
+
 def _build(config: Config, splits: Splits, phases: tuple[str, str]) -> tuple[Any, list]:
     """A trainer with its new model, and the loaders of these phases, in the order in which RecBole draws numbers."""
-    data = {"train": copy.copy(splits.train), "valid": splits.valid, "test": splits.test}
+    train = copy.copy(splits.train)
+    vars(train)["node_texts"] = splits.node_texts  # the model asks its data set for them
+    loaders = _loaders(config, splits, train, phases)
+    init_seed(config["seed"], config["reproducibility"])
+    model = get_model(config["model"])(config, train).to(config["device"])
+    trainer = _recording(get_trainer(config["MODEL_TYPE"], config["model"]))
+    return trainer(config, model), loaders
+
+
+def _loaders(config: Config, splits: Splits, train: Dataset, phases: Iterable[str]) -> list:
+    data = {"train": train, "valid": splits.valid, "test": splits.test}
     if splits.test is None:
         data["test"] = _empty(splits.valid)
-    vars(data["train"])["node_texts"] = splits.node_texts  # the model asks its data set for them
     init_seed(config["seed"], config["reproducibility"])
-    samplers = dict(zip(data, create_samplers(config, data["train"], list(data.values())), strict=True))
+    samplers = dict(zip(data, create_samplers(config, train, list(data.values())), strict=True))
     shuffled = {"train": config["shuffle"]}
-    loaders = [
+    return [
         get_dataloader(config, phase)(config, data[phase], samplers[phase], shuffle=shuffled.get(phase, False))
         for phase in phases
     ]
-    init_seed(config["seed"], config["reproducibility"])
-    model = get_model(config["model"])(config, data["train"]).to(config["device"])
-    trainer = _recording(get_trainer(config["MODEL_TYPE"], config["model"]))
-    return trainer(config, model), loaders
 
 
 def _empty(dataset: Dataset) -> Dataset:

@@ -17,7 +17,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from text_files import TEST, TRAIN, VALID, write_dataset
 
 from recbole_irllrec import zoo
-from recbole_irllrec.compat.baselines import popularity
+from recbole_irllrec.compat.baselines import by_counts
 
 NEURAL = {"embedding_size": 8, "reg_weight": 0.3, "train_batch_size": 256}
 
@@ -83,11 +83,11 @@ def test_pop_counts_the_training_interactions_however_large_a_batch(small, batch
 
 def test_equally_popular_items_are_ranked_by_their_tokens_in_whatever_order_they_stand():
     tokens, counts = np.array(["[PAD]", "10", "9", "b", "a"], dtype=object), np.array([0, 2, 2, 7, 2])
-    scores = popularity(counts, tokens)
+    scores = by_counts(counts, tokens)
     assert tokens[scores.argsort(descending=True)].tolist() == ["b", "10", "9", "a", "[PAD]"]
     other = np.array([3, 1, 4, 0, 2])
-    assert popularity(counts[other], tokens[other]).tolist() == scores[other].tolist()
-    many = popularity(np.zeros(1 << 20, dtype=int), np.arange(1 << 20))
+    assert by_counts(counts[other], tokens[other]).tolist() == scores[other].tolist()
+    many = by_counts(np.zeros(1 << 20, dtype=int), np.arange(1 << 20))
     assert many.unique().numel() == 1 << 20
 
 

@@ -87,6 +87,10 @@ def test_killed_gone_on_with_and_added_to(here):
     assert list(table) == ["user", "ndcg@5", "ndcg@10", "recall@5", "recall@10", "model", "seed"]
     assert table.groupby("model", observed=True).size().to_dict() == {"BPR": 48, "Pop": 48}
     report = (OUT / "report.md").read_text()
+    popular = found.plan["popularity"]
+    assert set(popular) == set(record["test"])
+    line = f"reaches on the same split, by the same protocol: NDCG@5 {popular['ndcg@5']:.4f}, "
+    assert line in report and line in said.stdout
     assert "NCL | failed" in report and "drawn by RecBole" in report and "Failed: NCL, seed 1" in report
 
 
@@ -114,8 +118,9 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
 
     for row in plan["models"].values():
         del row["space"]
+    plan["popularity"] = dict.fromkeys(plan["popularity"], 0.125)  # not measured again
     write_plan(OUT, plan)
-    run(*asked, "--models", ",".join(models))
+    assert "NDCG@5 0.1250, NDCG@10 0.1250" in run(*asked, "--models", ",".join(models)).stdout
     assert records() == before and read_plan(OUT)["models"]["IRLLRec"]["space"] == space
     assert "spaces/IRLLRec.yaml; it says: “Few, for the time”." in (OUT / "report.md").read_text()
 

@@ -227,6 +227,21 @@ def test_a_folder_that_does_not_tell_its_spaces(folder):
     assert "Nothing to choose from." in report and "space" not in report.partition("How it was measured")[2]
 
 
+def test_models_below_popularity(folder):
+    """In a folder that tells what popularity reaches, as older ones do not."""
+    run("benchmark", "report", folder)
+    assert "opularity" not in (folder / "report.md").read_text() + (folder / "report.html").read_text()
+    plan = read_plan(folder)
+    write_plan(folder, plan | {"popularity": dict.fromkeys(METRICS, 0.4)})
+    run("benchmark", "report", folder)
+    runs = read_results(folder).runs.set_index("model")["ndcg@10"]
+    for file in ("report.md", "report.html"):
+        text = (folder / file).read_text()
+        assert "the same protocol: Recall@5 0.4000, Recall@10 0.4000, NDCG@5 0.4000, NDCG@10 0.4000." in text
+        assert f"NGCF is less than popularity (NDCG@10 {runs['NGCF']:.4f}). What usually helps: more patience" in text
+        assert text.count("less than popularity") == 1
+
+
 def test_curves_by_epoch(folder):
     curves = plots.figures(read_results(folder))["Learning curves"].data
     assert [list(curve.x) for curve in curves if curve.name == "EASE"] == [[1]]

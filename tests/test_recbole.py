@@ -137,4 +137,5 @@ def test_two_processes(small, monkeypatch):
         port = probe.getsockname()[1]
     result = quick_start.run("IRLLRec", "small", nproc=2, port=str(port), config_dict=FAST | small)
     assert result["test_result"]["recall@10"] > 0
+    assert result["popularity_result"]["recall@10"] > 0
     assert len(list(Path("saved").glob("IRLLRec-*.pth"))) == 2  # one run: its best epoch and its state

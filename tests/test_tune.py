@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import html
 import json
 import os
 import shlex
@@ -84,6 +85,12 @@ def test_the_best_on_validation_is_tested_and_can_be_run_again(ray_here, tmp_pat
     first = found["seeds"].iloc[0]
     for name, value in again["test_result"].items():
         assert first[f"test {name}"] == value and first[f"valid {name}"] == again["best_valid_result"][name]
+    # popularity on the same test
+    popular = folder.read("popularity.json")["test"]
+    assert popular == again["popularity_result"]
+    ours = found["seeds"]["test ndcg@10"].mean()
+    assert f"reaches ndcg@10 {popular['ndcg@10']:.4f} on the same test, IRLLRec {ours:.4f}" in found["compared"]
+    assert html.escape(found["compared"]) in (folder.path / "report.html").read_text()
     assert shlex.split(found["command"])[-1] == f"--config_files={folder.given / 'best.yaml'}"
     assert list(found["seeds"]["seed"]) == [2020, 2021]
     # only the best trial's checkpoint is left, and nothing of Ray's
@@ -267,6 +274,7 @@ def test_a_seed_that_fails_is_told_and_tried_again(ray_here, tmp_path, monkeypat
     assert all(epoch.isdecimal() == (not why) for epoch, why in zip(table["epoch"], table["reason"], strict=True))
     _show(found, folder.path, "NDCG@10")
     said = capsys.readouterr().out
+    assert found["compared"] in said and f"BPR {found['seeds']['test ndcg@10'].mean():.4f}" in found["compared"]
     assert "seed 2021 failed (--resume tries it again): RuntimeError: no such luck" in said and "nan" not in said
     again, _ = swept(plan, splits, resume=True)
     assert list(again["seeds"]["reason"]) == [""] * 3 and again["seeds"].notna().all(axis=None)

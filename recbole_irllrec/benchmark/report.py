@@ -9,11 +9,13 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from .. import html_page
+from .. import html_page, popularity
+from ..errors import IRLLRecError
 from ..files import atomic_write
+from ..runs import bare_config
 from . import plots, tables
 from .results import Results, write_table
-from .statistics import paired_tests
+from .statistics import over_seeds, paired_tests
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -53,13 +55,40 @@ def write_report(results: Results, folder: Path) -> list[Path]:
     return [folder / name for name in (*texts, *frames)]
 
 
+def beside_popularity(results: Results) -> list[str]:
+    """What popularity reaches, in a line, and one for each model that lies below; nothing where it was not measured."""
+    popular = results.plan.get("popularity")  # older folders do not tell it
+    if not popular:
+        return []
+    told = ", ".join(f"{title} {popular[name]:.4f}" for name, title in tables.metric_names(results).items())
+    lines = [f"{popularity.NAME} reaches on the same split, by the same protocol: {told}."]
+    metric = results.plan["valid_metric"]
+    means, _ = over_seeds(results.runs, [metric.lower()])
+    for model, reached in means[metric.lower()].items():
+        if popularity.is_below(metric, reached, popular[metric.lower()]):
+            helps = _what_helps(results, str(model))
+            lines.append(f"{model} is less than popularity ({metric} {reached:.4f}). {helps}".rstrip())
+    return lines
+
+
+def _what_helps(results: Results, model: str) -> str:
+    row, runs = results.plan["models"][model], results.runs.query("model == @model").to_dict("records")
+    epochs, best = max((int(run["epochs"]), int(run["best_epoch"])) for run in runs)
+    try:
+        config = bare_config(row["model"], results.plan["dataset"], {**(row["chosen"] or {}), **row["common"]})
+    except IRLLRecError:  # of a model whose packages are elsewhere
+        return ""
+    return popularity.what_helps(config, popularity.Course(epochs, best, lost_patience=epochs < config["epochs"]))
+
+
 def _title(results: Results) -> str:
     return f"Benchmark on {results.plan['dataset']}"
 
 
 def _markdown(results: Results, shown: list[tables.Table]) -> str:
     parts = [f"# {_title(results)}\n"]
-    parts += [f"## {table.title}\n\n{tables.markdown(table)}" for table in shown]
+    summary, *others = [f"## {table.title}\n\n{tables.markdown(table)}" for table in shown]
+    parts += [summary, *(f"{line}\n" for line in beside_popularity(results)), *others]
     parts.append("## How it was measured\n")
     parts += [f"**{name}.** {text}\n" for name, text in facts(results)]
     parts += ["**Commands.**\n", *(f"    {command}" for command in results.plan["commands"]), ""]
@@ -68,10 +97,11 @@ def _markdown(results: Results, shown: list[tables.Table]) -> str:
 
 def _page(results: Results, shown: list[tables.Table]) -> str:
     summary, *others = [f"<h2>{html.escape(table.title)}</h2>\n{tables.as_html(table)}" for table in shown]
+    beside = [f"<p>{html.escape(line)}</p>" for line in beside_popularity(results)]
     told = [f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in facts(results)]
     commands = html.escape("\n".join(results.plan["commands"]))
     measured = f"<h2>How it was measured</h2>\n<dl>{''.join(told)}<dt>Commands</dt><dd><pre>{commands}</pre></dd></dl>"
-    body = "\n".join([summary, html_page.plots(plots.figures(results)), *others, measured])
+    body = "\n".join([summary, *beside, html_page.plots(plots.figures(results)), *others, measured])
     return html_page.html_page(_title(results), _STYLE, body)
 
 

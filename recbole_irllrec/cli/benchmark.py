@@ -112,7 +112,7 @@ def benchmark(
     from ..cluster import connected
     from ..data.loading import load_config
     from ..errors import IRLLRecError
-    from ..runs import load_splits
+    from ..runs import load_splits, popularity_of
     from ..tuning.space import check_space
 
     if dataset is None:
@@ -147,6 +147,8 @@ def benchmark(
         plan = shared(asked, splits, how)
         if (before := read_plan(folder)) is not None:
             plan = continued(before, plan, folder)
+        if "popularity" not in plan:
+            plan["popularity"] = popularity_of(asked[0].model, splits, asked[0].common)
         begin(folder, plan, splits, shlex.join(["irllrec", *sys.argv[1:]]))
         resources = Resources(cpus_per_run, gpus_per_run, max_concurrent, retries=3 if address else 0)
         execute(asked, seeds, splits, folder, plan, resources)
@@ -222,11 +224,12 @@ def _one_split(
 
 
 def _show(results: "Results") -> None:
-    """Print the table of metrics."""
+    """Print the table of metrics, and what stands below it."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from ..benchmark.report import beside_popularity
     from ..benchmark.tables import summary
 
     found = summary(results)
@@ -237,3 +240,4 @@ def _show(results: "Results") -> None:
     for row in found.rows:
         table.add_row(*(Text(cell.text, styles.get(cell.rank or 0, "")).append(cell.rest, "none") for cell in row))
     Console().print(table)
+    print(*beside_popularity(results), sep="\n")

@@ -63,12 +63,13 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _table(result: dict) -> str:
-    """The best validation metrics beside the test metrics."""
+    """The best validation metrics beside the test metrics, and those of popularity, where there are any."""
     from tabulate import tabulate
 
-    valid, test = result["best_valid_result"] or {}, result["test_result"] or {}
-    rows = [(name, valid.get(name), value) for name, value in test.items()]
-    return "\n" + tabulate(rows, headers=["metric", "valid (best)", "test"], floatfmt=".4f")
+    columns = {"valid (best)": "best_valid_result", "test": "test_result", "popularity": "popularity_result"}
+    found = {title: result[key] for title, key in columns.items() if result[key] or key != "popularity_result"}
+    rows = [(name, *((metrics or {}).get(name) for metrics in found.values())) for name in result["test_result"] or ()]
+    return "\n" + tabulate(rows, headers=["metric", *found], floatfmt=".4f")
 
 
 if __name__ == "__main__":

@@ -139,6 +139,8 @@ def _show(found: dict[str, Any], folder: Path, metric: str) -> None:
         spread = "" if len(seeds) == 1 else " ± {:.4f}"
         table.add_row(name, *(f"{cell.mean():.4f}" + spread.format(cell.std()) for cell in cells))
     console.print(table)
+    if found["compared"]:
+        print(found["compared"])
     for _, run in found["seeds"][failed].iterrows():
         print(f"seed {run['seed']} failed (--resume tries it again): {run['reason']}")
     for name, value in best.settings.items():

@@ -25,7 +25,7 @@ def count_interactions() -> None:
         tokens = dataset.id2token(self.ITEM_ID, np.arange(self.n_items))
         self.item_cnt = counts.unsqueeze(1).to(self.device)
         self.max_cnt = self.item_cnt.max(dim=0)[0]
-        self.scores = popularity(counts.numpy(), tokens).to(self.device)
+        self.scores = by_counts(counts.numpy(), tokens).to(self.device)
 
     def calculate_loss(self, _interaction):
         return 0 * self.fake_loss
@@ -40,7 +40,7 @@ def count_interactions() -> None:
         setattr(Pop, function.__name__, function)
 
 
-def popularity(counts: np.ndarray, tokens: np.ndarray) -> torch.Tensor:
+def by_counts(counts: np.ndarray, tokens: np.ndarray) -> torch.Tensor:
     """Scores that rank items by their numbers of interactions, and items with equal ones by their tokens.
 
     Neither chance, nor a library's sorting, nor the order of the files, those of the test set among them, has a say.

@@ -24,14 +24,20 @@ _FEWEST = 4  # trials that an importance can be computed from
 
 
 def page(
-    checked: "Checked", trials: list[Trial], table: pd.DataFrame, best: Trial, seeds: pd.DataFrame, command: str
+    checked: "Checked",
+    trials: list[Trial],
+    table: pd.DataFrame,
+    best: Trial,
+    seeds: pd.DataFrame,
+    compared: str,
+    command: str,
 ) -> str:
     """The whole page.
 
     Args:
         checked: the sweep; trials: all of it; best: the best of them.
         table: `report.trials_table`; seeds: `report.seeds_table`.
-        command: what reproduces the best run.
+        compared: the best settings beside popularity; command: what reproduces the best run.
     """
     task, metric = checked.task, checked.plan.metric
     good = table[(table["status"] != FAILED) & table.get(task.metric, pd.Series(np.nan, table.index)).notna()]
@@ -49,7 +55,7 @@ def page(
         f"validation. Best: trial {best.number}. Test metrics are those of the best settings alone.</p>"
         f"<p>Again: <code>{html.escape(command)}</code></p>"
         f"<h2>Best settings</h2>{_table(pd.DataFrame(best.settings.items(), columns=['setting', 'value']))}"
-        f"<h2>Validation and test, by seed</h2>{_table(seeds)}"
+        f"<h2>Validation and test, by seed</h2>{_table(seeds)}<p>{html.escape(compared)}</p>"
     )
     return html_page(title, _STYLE, head + plots(figures))
 

@@ -9,8 +9,9 @@ import yaml
 
 from ..data.loading import run_command
 from ..files import atomic_write
+from ..popularity import Course, compared
 from ..runs import config_of
-from .records import Folder, Trial
+from .records import FINISHED, Folder, Trial
 from .space import tunable
 from .trial import Task
 
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
 RESULTS = ("best.yaml", "trials.csv", "seeds.csv", "report.html")
 
 
-def write(checked: "Checked", folder: Folder, trials: list[Trial], best: Trial, seeds: list[dict]) -> dict[str, Any]:
+def write(
+    checked: "Checked",
+    folder: Folder,
+    trials: list[Trial],
+    best: Trial,
+    seeds: list[dict],
+    popular: dict[str, float] | None,
+) -> dict[str, Any]:
     """Write the files of `RESULTS`.
 
     Args:
@@ -29,9 +37,11 @@ def write(checked: "Checked", folder: Folder, trials: list[Trial], best: Trial, 
         folder: its folder.
         trials: all its trials; best: the best of them.
         seeds: validation and test metrics of the best settings by seed, or why it failed; the trial's own first.
+        popular: the test metrics of popularity, if there are any.
 
     Returns:
-        ``seeds``: a row a seed; ``command``: what reproduces the best run; ``trials``: a row a trial.
+        ``seeds``: a row a seed; ``command``: what reproduces the best run; ``trials``: a row a trial; ``compared``: the
+        best settings beside popularity, in a line.
     """
     task, splits = checked.task, checked.splits
     command = run_command(task.model, splits.dataset, [folder.given / "best.yaml"])
@@ -40,10 +50,24 @@ def write(checked: "Checked", folder: Folder, trials: list[Trial], best: Trial, 
     _write_text(folder, "trials.csv", table.to_csv(index=False))
     by_seed = seeds_table(seeds)
     _write_text(folder, "seeds.csv", by_seed.to_csv(index=False))
+    beside = _beside_popularity(checked, best, seeds, popular)
     from .page import page
 
-    _write_text(folder, "report.html", page(checked, trials, table, best, by_seed, command))
-    return {"trials": table, "seeds": by_seed, "command": command, "best": best}
+    _write_text(folder, "report.html", page(checked, trials, table, best, by_seed, beside, command))
+    return {"trials": table, "seeds": by_seed, "command": command, "best": best, "compared": beside}
+
+
+def _beside_popularity(checked: "Checked", best: Trial, seeds: list[dict], popular: dict[str, float] | None) -> str:
+    """The best settings' test, the mean over the seeds, beside popularity's; nothing where one of them is not there."""
+    task, tests = checked.task, [run["test"] for run in seeds if "test" in run]
+    if not tests or not popular:
+        return ""
+    config = config_of(task.model, checked.splits, {**task.settings, **best.settings})
+    assert best.best
+    epochs = best.history[-1].epoch + 1
+    course = Course(epochs, best.best.epoch + 1, lost_patience=best.status == FINISHED and epochs < config["epochs"])
+    means = {name: float(np.mean([test[name] for test in tests])) for name in popular}
+    return compared(config, means, popular, course)[0]
 
 
 def trials_table(trials: list[Trial], task: Task) -> pd.DataFrame:

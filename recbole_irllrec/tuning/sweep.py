@@ -25,7 +25,7 @@ from ..cluster import is_remote, on_a_node
 from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
 from ..files import atomic_write
-from ..runs import Evaluation, Splits, config_of, read_history, text_sources
+from ..runs import Evaluation, Splits, config_of, popularity_of, read_history, text_sources
 from . import report
 from .progress import Progress
 from .records import FAILED, FINISHED, RUNNING, STOPPED, Folder, Trial, best_trial
@@ -170,7 +170,7 @@ def sweep(checked: Checked, folder: Folder, say: Callable[[str], None]) -> dict[
     splits = ray.put(checked.splits)
     seeds = [_test_best(checked, splits, folder, best)]
     seeds += _run_seeds(checked, splits, folder, best, seeds[0]["seed"])
-    return report.write(checked, folder, list(trials.values()), best, seeds)
+    return report.write(checked, folder, list(trials.values()), best, seeds, _popularity(checked, folder))
 
 
 def chosen_trial(trials: Collection[Trial], task: Task) -> Trial:
@@ -413,6 +413,15 @@ def _test_best(checked: Checked, splits: ray.ObjectRef, folder: Folder, best: Tr
     found = {"trial": best.number, **found}
     folder.write("best.json", found)
     return found
+
+
+def _popularity(checked: Checked, folder: Folder) -> dict[str, float] | None:
+    """The test metrics of popularity, which are kept; None as by `runs.popularity_of`."""
+    found = folder.read("popularity.json")
+    if found is None:
+        found = {"test": popularity_of(checked.task.model, checked.splits, checked.task.settings)}
+        folder.write("popularity.json", found)
+    return found["test"]
 
 
 def _run_seeds(checked: Checked, splits: ray.ObjectRef, folder: Folder, best: Trial, own: int) -> list[dict[str, Any]]:
