@@ -19,6 +19,8 @@ from .errors import IRLLRecError
 _PATIENCE = 5  # seconds to wait for an answer
 # Ray gives up on its own processes where they do not start within half a minute or a whole one.
 _ON_A_BUSY_MACHINE = {"RAY_agent_register_timeout_ms": "300000", "RAY_worker_register_timeout_seconds": "300"}
+# A task sees the GPUs that it was given and no others, also where it was given none.
+_GPUS_AS_GIVEN = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}}
 
 
 @contextlib.contextmanager
@@ -34,7 +36,7 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
         IRLLRecError: nothing answers at the address, or no node has what a task needs.
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # it tells of lost trials, and so do we
-    options = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    options = {"log_to_driver": False, "logging_level": logging.CRITICAL, "runtime_env": _GPUS_AS_GIVEN}
     try:
         if address is None:
             for name, patience in _ON_A_BUSY_MACHINE.items():
@@ -71,6 +73,12 @@ def is_remote() -> bool:
     return ray.util.client.ray.is_connected()
 
 
+def here() -> dict[str, Any]:
+    """Options of a task or an actor that runs on this node, beside all others: it waits for nobody's CPU."""
+    node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return {"num_cpus": 0, "scheduling_strategy": node}
+
+
 def on_a_node(function: Callable[..., Any], say: Callable[[str], None]) -> Any:
     """Call a function on a node of the cluster: here, or where the address ``ray://…`` leads.
 
@@ -84,9 +92,7 @@ def on_a_node(function: Callable[..., Any], say: Callable[[str], None]) -> Any:
     if not is_remote():
         return function(say)
     lines = Queue(actor_options={"num_cpus": 0})
-    there = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
-    task = ray.remote(**options)(_call).remote(function, lines.put)
+    task = ray.remote(max_retries=0, **here())(_call).remote(function, lines.put)
     waiting = [task]
     while waiting:
         _, waiting = ray.wait(waiting, timeout=0.5)
@@ -112,16 +118,11 @@ def _silence(address: str) -> str:
         socket.create_connection((host, int(port)), _PATIENCE).close()
     except (OSError, OverflowError) as error:
         return f"{place} does not answer: {error}"
-    is_ray = _speaks_grpc(place) if scheme else _is_healthy(place)
-    return "" if is_ray else f"what answers at {place} is no Ray"
-
-
-def _is_healthy(place: str) -> bool:
-    return ray._raylet.check_health(place, _PATIENCE, skip_version_check=True)  # type: ignore[attr-defined]
+    return "" if _speaks_grpc(place) else f"what answers at {place} is no Ray"
 
 
 def _speaks_grpc(place: str) -> bool:
-    """Ray's client would try for half a minute."""
+    """Ray would try for half a minute or longer."""
     if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
         return True  # it knows the certificates
     with grpc.insecure_channel(place) as channel:

@@ -19,6 +19,8 @@ def apply() -> None:
     """Mend RecBole in this process. A second call does nothing."""
     versions.restore_numpy_aliases()
     versions.restore_dok_update()
+    versions.measure_in_plain_numbers()
+    versions.report_to_ray()
     files.read_checkpoints_safely()
     files.read_saved_data_safely()
     models.answer_for_models()
