@@ -33,8 +33,8 @@ setup(
     },
     package_data={"recbole_irllrec.properties": ["*.yaml", "*/*.yaml"], "recbole_irllrec": ["py.typed"]},
     install_requires=[
-        # RecBole 1.2.1 itself is not here: its metadata asks for a Ray of 2023, and pip would find no way. Its code does
-        # not, so `requirements.py` asks for it, and it is installed by itself (README). What RecBole needs, but for Ray:
+        # Not RecBole itself: its metadata, not its code, asks for a Ray of 2023, and pip would find no way. It is
+        # installed without its requirements (README), and `requirements.py` asks for it. These are they, but for Ray:
         "torch>=2.4",
         "numpy>=1.26",
         "scipy>=1.10",

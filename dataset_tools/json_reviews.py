@@ -1,7 +1,7 @@
 """The reviews and metadata that Amazon's and Yelp's data sets publish as JSON, one object a line."""
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def _amazon_item(record: dict) -> _Row:
 
 
 def _yelp_review(record: dict) -> _Row:
-    date = datetime.fromisoformat(_id(record, "date")).replace(tzinfo=timezone.utc)
+    date = datetime.fromisoformat(_id(record, "date")).replace(tzinfo=UTC)
     ids = _id(record, "user_id"), _id(record, "business_id")
     return *ids, _number(record, "stars"), date.timestamp(), _text(record, "text")
 

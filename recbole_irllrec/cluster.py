@@ -36,7 +36,7 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
         IRLLRecError: nothing answers at the address, or no node has what a task needs.
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # it tells of lost trials, and so do we
-    options = {"log_to_driver": False, "logging_level": logging.CRITICAL, "runtime_env": _GPUS_AS_GIVEN}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "runtime_env": _GPUS_AS_GIVEN}
     try:
         if address is None:
             for name, patience in _ON_A_BUSY_MACHINE.items():

@@ -58,7 +58,7 @@ def _version(name: str) -> str | None:
 
 def complaint() -> str | None:
     """One sentence about the packages that are missing or out of range; None if all is well or nothing is known."""
-    unmet = []
+    unmet: list[Need] = []
     with suppress(metadata.PackageNotFoundError):
         unmet.extend(need for need in needs() if not need.met)
     if not unmet:

@@ -2,8 +2,8 @@
 
     python tools/recbole_wheel.py DIR
 
-makes ``DIR/recbole-1.2.1+anyray-py3-none-any.whl`` from the one that pip finds. ``recbole==1.2.1`` takes it, ``pip check``
-has nothing against it, and its licence is in it. RecBole 1.2.1 asks for ``ray<=2.6.3``, though its code works with any.
+makes ``DIR/recbole-1.2.1+anyray-py3-none-any.whl`` from the one that pip finds. ``recbole==1.2.1`` takes it, and ``pip
+check`` has nothing against it; its licence is in it. RecBole 1.2.1 asks for ``ray<=2.6.3``, but its code for no bound.
 """
 
 import base64

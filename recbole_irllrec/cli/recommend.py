@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,14 +29,14 @@ Device = Annotated[
 ]
 
 
-class Seen(str, Enum):
+class Seen(StrEnum):
     """Which interactions keep an item from being recommended."""
 
     all = "all"
     train = "train"
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """How vectors are written."""
 
     parquet = "parquet"

@@ -24,7 +24,7 @@ _ALIASES = {
 
 
 def restore_numpy_aliases() -> None:
-    """RecBole uses ``np.float`` and the like, which it restores when a ``Config`` is made, from names that numpy 2 lacks.
+    """RecBole uses ``np.float`` and the like, which a ``Config`` restores, from names that numpy 2 lacks.
 
     A model that is loaded in a fresh process makes no ``Config``. Can go when RecBole no longer uses the aliases.
     """

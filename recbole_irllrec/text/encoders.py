@@ -94,7 +94,7 @@ class TfidfSvdEncoder:
     version = f"tfidf-svd 1, scikit-learn {sklearn.__version__}"  # count it up when what `encode` returns changes
     max_dim = 128
 
-    def __init__(self, texts: Sequence[str]):
+    def __init__(self, texts: Sequence[str] | np.ndarray):
         """Learn the words and the space from ``texts``.
 
         Raises:
