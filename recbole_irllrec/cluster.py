@@ -4,8 +4,9 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import grpc
 import ray
@@ -16,6 +17,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from .errors import IRLLRecError
 
+T = TypeVar("T")
+R = TypeVar("R")
 _PATIENCE = 5  # seconds to wait for an answer
 # Ray gives up on its own processes where they do not start within half a minute or a whole one.
 _ON_A_BUSY_MACHINE = {"RAY_agent_register_timeout_ms": "300000", "RAY_worker_register_timeout_seconds": "300"}
@@ -48,6 +51,33 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def each_block(address: str | None) -> Iterator[Callable[..., Iterable]]:
+    """What calls a function for each of many blocks: `in_order` on the Ray at an address, ``map`` where there is none.
+
+    Raises:
+        IRLLRecError: see `connected`.
+    """
+    if address is None:
+        yield map
+        return
+    with connected(address):
+        yield in_order
+
+
+def only_on_cpus(address: str | None, device: str | None) -> str | None:
+    """The device to compute on: the nodes of a cluster have CPUs for certain, and only these alike.
+
+    Raises:
+        IRLLRecError: a cluster is to use another one.
+    """
+    if address is None:
+        return device
+    if device not in (None, "cpu"):
+        raise IRLLRecError(f"A cluster computes on its CPUs, not on {device}: leave out the device, or the address.")
+    return "cpu"
 
 
 def _join(address: str, options: dict) -> None:
@@ -98,14 +128,51 @@ def on_a_node(function: Callable[..., Any], say: Callable[[str], None]) -> Any:
         _, waiting = ray.wait(waiting, timeout=0.5)
         for line in lines.get_nowait_batch(lines.qsize()):
             say(line)
-    try:
-        return ray.get(task)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
+    return _got(task)
 
 
 def _call(function: Callable[..., Any], say: Callable[[str], None]) -> Any:
     return function(say)
+
+
+def in_order(function: Callable[[T], R], parts: Iterable[T]) -> Iterator[R]:
+    """Call a function for each of many parts on the Ray that is joined, a CPU each; ``map``, beside that.
+
+    Args:
+        function: reaches every node once, and every process that works for it. It must be picklable.
+        parts: what it is called with.
+
+    Yields:
+        What it returns, in the order of the parts; nodes are not more than two results each CPU ahead. What it raises
+        is raised here. A part whose node is lost is done again elsewhere.
+    """
+    shared = [ray.put(function)]  # in a list it stays a reference
+    work = ray.remote(num_cpus=1)(_apply)
+    ahead: deque[Any] = deque()
+    for part in parts:
+        while len(ahead) >= 2 * max(1, ray.cluster_resources().get("CPU", 1)):
+            yield _got(ahead.popleft())
+        ahead.append(work.remote(shared, part))
+    while ahead:
+        yield _got(ahead.popleft())
+
+
+def _got(reference: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+
+
+_held: dict[Any, Callable[[Any], Any]] = {}  # the function that this process works for, by its reference
+
+
+def _apply(shared: list, part: Any) -> Any:
+    (reference,) = shared
+    if reference not in _held:
+        _held.clear()
+        _held[reference] = ray.get(reference)
+    return _held[reference](part)
 
 
 def _silence(address: str) -> str:
