@@ -79,7 +79,7 @@ def refuse(part: int) -> int:
 
 
 def test_what_a_block_raises_is_raised_here(cluster):
-    with connected(cluster.address), pytest.raises(IRLLRecError, match="^of its own$"):
+    with connected(cluster.address), pytest.raises(IRLLRecError, match=r"^of its own$"):
         list(in_order(refuse, range(9)))
 
 
