@@ -45,7 +45,7 @@ setup(
         "pyyaml>=5.1",
         "tensorboard>=2.10",
         "thop>=0.1.1.post2207130030",
-        "setuptools>=68",  # thop imports distutils, which Python 3.12 has no more
+        "setuptools>=60",  # thop imports distutils, which Python 3.12 has no more
         "tabulate>=0.8.10",
         "plotly>=5.20",  # also the plots that a sweep ends with
         "texttable>=0.9",

@@ -6,11 +6,13 @@ from importlib import metadata
 from typing import NamedTuple
 
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 PACKAGE = "recbole-irllrec"
 # Registration and compat rest on this release's look-up places. It is no requirement of the package as pip sees it, and
 # is installed without its own: its metadata, not its code, refuses every current Ray. They stand in setup.py.
 RECBOLE = Requirement("recbole==1.2.1")
+WITH_NUMPY_1 = Requirement("pyarrow<26")  # later ones refuse it, which pip does not know
 
 
 class Need(NamedTuple):
@@ -39,6 +41,8 @@ def needs(extra: str = "") -> Iterator[Need]:
     """
     if not extra:
         yield Need(RECBOLE, _version(RECBOLE.name))
+        if (numpy := _version("numpy")) is not None and Version(numpy).major < 2:
+            yield Need(WITH_NUMPY_1, _version(WITH_NUMPY_1.name))
     for line in metadata.requires(PACKAGE) or []:
         requirement = Requirement(line)
         if _applies(requirement, extra) and not (extra and _applies(requirement, "")):

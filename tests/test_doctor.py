@@ -14,7 +14,7 @@ from text_files import ITEMS, TEST, TRAIN, VALID, fingerprint, table, write_data
 from recbole_irllrec import doctor
 from recbole_irllrec.cli.doctor import _show as show
 from recbole_irllrec.data.loading import load_config
-from recbole_irllrec.requirements import needs
+from recbole_irllrec.requirements import complaint, needs
 
 SPLIT = {"benchmark_filename": ["train", "valid", "test"]}
 
@@ -57,6 +57,13 @@ def test_versions_that_do_not_fit(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (bad,) = (check for check in doctor.versions() if check.status != "ok")
     assert bad == ("versions", "pandas", "fail", "3.0.1 (<3,>=2.0)", 'pip install "pandas<3,>=2.0"')
+
+
+def test_an_arrow_that_refuses_numpy_1(tmp_path, monkeypatch):
+    pretend(tmp_path, "numpy", "1.26.4")
+    pretend(tmp_path, "pyarrow", "26.0.1")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert complaint() == 'The packages do not fit: pyarrow is 26.0.1; pip install "pyarrow<26".'
 
 
 def test_an_import_that_fails_says_which_package(tmp_path):
