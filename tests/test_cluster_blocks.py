@@ -57,12 +57,14 @@ def test_the_same_recommendations_and_tables_as_on_one_machine(cluster, small, t
     assert not ray.is_initialized()
 
 
-def where(part: int) -> tuple[int, str]:
-    time.sleep(0.3)
-    return part, ray.get_runtime_context().get_node_id()
+# functions within functions: Ray hands these over as they are, where a worker could not import this module
 
 
 def test_a_node_is_lost_in_the_middle(cluster):
+    def where(part: int) -> tuple[int, str]:
+        time.sleep(0.3)
+        return part, ray.get_runtime_context().get_node_id()
+
     node = cluster.add_node(num_cpus=1)
     with connected(cluster.address):
         results = in_order(where, range(24))
@@ -72,24 +74,19 @@ def test_a_node_is_lost_in_the_middle(cluster):
     assert parts == tuple(range(24)) and len(set(nodes)) >= 2
 
 
-def refuse(part: int) -> int:
-    if part == 3:
-        raise IRLLRecError("of its own")
-    return part
-
-
 def test_what_a_block_raises_is_raised_here(cluster):
+    def refuse(part: int) -> int:
+        if part == 3:
+            raise IRLLRecError("of its own")
+        return part
+
     with connected(cluster.address), pytest.raises(IRLLRecError, match=r"^of its own$"):
         list(in_order(refuse, range(9)))
 
 
-def gpus(_part: int) -> str | None:
-    return os.environ.get("CUDA_VISIBLE_DEVICES")
-
-
-def test_a_task_on_a_cluster_sees_no_gpu_that_it_was_not_given(cluster, monkeypatch):
+def test_a_task_on_a_cluster_sees_no_gpu_that_it_was_not_given(cluster):
     with connected(cluster.address):
-        assert set(in_order(gpus, range(4))) == {""}
+        assert set(in_order(lambda _part: os.environ.get("CUDA_VISIBLE_DEVICES"), range(4))) == {""}
 
 
 @pytest.mark.slow

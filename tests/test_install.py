@@ -42,6 +42,9 @@ def python(tmp_path) -> Path:
     here = sysconfig.get_path("purelib")
     site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).stdout.strip()
     (Path(site) / "libraries.pth").write_text(here + "\n")
+    distutils = Path(here, "distutils-precedence.pth")  # thop's distutils, of setuptools
+    if distutils.is_file():
+        shutil.copy(distutils, site)
     absent = run(python, "-c", "import recbole_irllrec", cwd=tmp_path, check=False)
     assert "No module named 'recbole_irllrec'" in absent.stderr
     return python

@@ -1,4 +1,4 @@
-"""What RecBole 1.2.1 needs on current versions of torch, numpy and SciPy, and where it follows strings from files.
+"""What RecBole 1.2.1 needs on current versions of torch, numpy, SciPy and Ray, and where it follows strings from files.
 
 :func:`apply` is called on ``import recbole_irllrec``. Each mend is a function that says why it is here and until when.
 """

@@ -331,12 +331,13 @@ class _Recorder(Callback):
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
         found = self._of(trial)
-        if "evaluation" in result:
-            found.evaluated(Evaluation(**result["evaluation"]))
+        for evaluation in result.get("evaluations", ()):
+            found.evaluated(Evaluation(**evaluation))
+        if "finished" in result or "failed" in result:
+            self._ended[found.number] = result
+        else:
             self._folder.keep(found)
             self._progress.going_on(found)
-        else:
-            self._ended[found.number] = result
 
     def on_trial_complete(self, iteration, trials, trial, **info):
         found, said = self._of(trial), self._ended.pop(trial.config["number"], {})

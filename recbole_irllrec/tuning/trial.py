@@ -11,7 +11,7 @@ from ray import tune
 
 from ..errors import IRLLRecError
 from ..runs import Evaluation, Splits, best_of, read_history, test, train
-from .records import STATE
+from .records import STATE, history_of
 
 SCORE, EPOCHS = "score", "epochs"  # what ASHA compares, and by what it is reached
 
@@ -56,13 +56,21 @@ def run_trial(config: dict[str, Any], task: Task, splits: Splits, states: States
         states: what a trial goes on from that was lost, or that an earlier sweep has left unfinished.
     """
     torch.set_num_threads(task.n_threads)
+    state = states.read(config["number"])
     with tempfile.TemporaryDirectory(prefix="irllrec-") as folder:
-        _write(Path(folder), states.read(config["number"]))
-        _run_trial(config, task, splits, states, Path(folder))
+        _write(Path(folder), state)
+        _run_trial(config, task, splits, states, Path(folder), history_of(state))
 
 
-def _run_trial(config: dict[str, Any], task: Task, splits: Splits, states: States, folder: Path) -> None:
+def _run_trial(
+    config: dict[str, Any], task: Task, splits: Splits, states: States, folder: Path, unsaid: list[Evaluation]
+) -> None:
+    """See `run_trial`; ``unsaid`` was perhaps not reported: a process can be lost between keeping and reporting."""
     last = {SCORE: math.nan, EPOCHS: 0}
+
+    def tell(**more: Any) -> None:
+        tune.report({**last, "evaluations": [evaluation._asdict() for evaluation in unsaid], **more})
+        unsaid.clear()
 
     def report(evaluation: Evaluation) -> None:
         value = evaluation.metrics[task.metric]
@@ -72,14 +80,15 @@ def _run_trial(config: dict[str, Any], task: Task, splits: Splits, states: State
         states.keep(
             config["number"], {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix in STATE}
         )
-        tune.report({**last, "evaluation": evaluation._asdict()})
+        unsaid.append(evaluation)
+        tell()
 
     try:
         train(task.model, splits, {**task.settings, **config["settings"]}, folder, on_evaluation=report, resume=True)
     except Exception as error:
-        tune.report({**last, "failed": reason_of(error), "traceback": traceback.format_exc()})
+        tell(failed=reason_of(error), traceback=traceback.format_exc())
     else:
-        tune.report({**last, "finished": True})
+        tell(finished=True)
 
 
 def reason_of(error: BaseException) -> str:
