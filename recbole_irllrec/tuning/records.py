@@ -128,9 +128,9 @@ class Folder:
             return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in STATE}
         return {}
 
-    def drop_state(self, trial: Trial) -> None:
-        """Of a trial that has ended."""
-        self._state(trial.number).unlink(missing_ok=True)
+    def drop_state(self, number: int) -> None:
+        """Of a trial that has ended, or that begins."""
+        self._state(number).unlink(missing_ok=True)
 
     def _state(self, number: int) -> Path:
         return self.path / "unfinished" / f"{number:04}.zip"

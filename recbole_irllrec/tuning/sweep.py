@@ -199,6 +199,8 @@ def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial], say:
     numbers = [number for number in range(1, n_trials + 1) if number not in trials]
     if not unfinished and not numbers:
         return
+    for number in numbers:  # of trials whose records somebody has deleted
+        folder.drop_state(number)
     proposer = PROPOSERS[plan.search](plan.space, plan.seed, len(trials))
     scheduler = _scheduler(checked, trials.values(), folder)
     for trial in trials.values():
@@ -376,7 +378,7 @@ class _Recorder(Callback):
             self._keep_if_best(found)
         found.checkpoint = None
         self._folder.keep(found)
-        self._folder.drop_state(found)
+        self._folder.drop_state(found.number)
         self._proposer.tell(found, _score(found, self._task))
         self._progress.ended(found)
 
