@@ -60,6 +60,7 @@ def test_the_same_recommendations_and_tables_as_on_one_machine(cluster, small, t
 # functions within functions: Ray hands these over as they are, where a worker could not import this module
 
 
+@pytest.mark.slow
 def test_a_node_is_lost_in_the_middle(cluster):
     def where(part: int) -> tuple[int, str]:
         time.sleep(0.3)

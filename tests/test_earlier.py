@@ -53,6 +53,7 @@ def test_a_saved_data_set_and_its_loaders_train(data):
     assert found[True] == found[False]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_killed_is_gone_on_with(data):
     shutil.copytree(EARLIER / "sweep", "sweep")
     folder = Folder(Path("sweep"))
