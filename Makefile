@@ -1,9 +1,9 @@
 # `make run`, `make test` and `make check` each set up what they need.
 VENV ?= .venv
 BIN := $(VENV)/bin
-# the first interpreter of a version that Ray 2.6.3, which RecBole pins, has wheels for
-PYTHON ?= $(shell for p in python3.11 python3.10 python3 python; do \
-	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+# the first interpreter that will do; any is named with make PYTHON=…
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 # where a CPU build of torch lies in pip's find-links, the pinned version resolves to it
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
@@ -25,12 +25,13 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "recbole-irllrec needs Python 3.10 or 3.11 and found neither: install one, or name it with make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "recbole-irllrec needs Python 3.11 or newer and found none: install one, or name it with make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: $(BIN)/python setup.py constraints.txt
+$(VENV)/installed: $(BIN)/python setup.py constraints.txt tools/recbole_wheel.py
 	$(PIP) torch
-	$(PIP) -e .
+	$(BIN)/python tools/recbole_wheel.py $(VENV)/wheels
+	$(PIP) -e . $(VENV)/wheels/recbole-*.whl
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

@@ -16,7 +16,8 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    python_requires=">=3.10,<3.12",  # Ray 2.6.3, which RecBole pins, has no wheels beyond 3.11
+    python_requires=">=3.11",
+    py_modules=["irllrec_commands"],
     packages=[
         *find_packages(include=["recbole_irllrec", "recbole_irllrec.*"]),
         # They stand at the top of the repository and are installed below the package.
@@ -32,28 +33,37 @@ setup(
     },
     package_data={"recbole_irllrec.properties": ["*.yaml", "*/*.yaml"], "recbole_irllrec": ["py.typed"]},
     install_requires=[
-        "recbole==1.2.1",  # registration and compat rest on this release's look-up places
+        # Not RecBole itself: its metadata, not its code, asks for a Ray of 2023, and pip would find no way. It is
+        # installed without its requirements (README), and `requirements.py` asks for it. These are they, but for Ray:
         "torch>=2.4",
-        "numpy>=1.24,<2",  # Ray 2.6.3 and RecBole 1.2.1 use names that numpy 2 dropped
+        "numpy>=1.26",
         "scipy>=1.10",
-        "pandas>=2.0,<3",  # RecBole's fillna(inplace=True) on a column does nothing under pandas 3
-        "ray[tune]==2.6.3",
-        "setuptools<81",  # Ray 2.6.3 imports pkg_resources
-        "pyarrow>=15,<26",  # text tables; 26 refuses numpy 1
-        "threadpoolctl>=3",  # the same embeddings with any number of threads
-        "scikit-learn>=1.3",  # the embedded text encoder: TF-IDF and truncated SVD
-        "packaging>=22",  # reads the ranges of this list
+        "pandas>=2.0,<3",  # with pandas 3, RecBole raises at a missing value of a token_seq column
+        "colorlog>=4.7.2",
+        "colorama>=0.4.4",
+        "scikit-learn>=1.3",  # also the embedded text encoder: TF-IDF and truncated SVD
+        "pyyaml>=5.1",
         "tensorboard>=2.10",
+        "thop>=0.1.1.post2207130030",
+        "setuptools>=60",  # thop imports distutils, which Python 3.12 has no more
+        "tabulate>=0.8.10",
+        "plotly>=5.20",  # also the plots that a sweep ends with
+        "texttable>=0.9",
+        "psutil>=5.9",
+        "tqdm>=4.65",  # also our progress bars
+        # What this package needs beside
+        "ray[tune]>=2.49",  # ray.tune.Checkpoint and the like, on Python 3.13
+        "pyarrow>=15",  # text tables
+        "threadpoolctl>=3",  # the same embeddings with any number of threads
+        "packaging>=22",  # reads the ranges of this list
         "pydantic>=2.5",  # checks the settings
         "openai>=1.40",  # any OpenAI-compatible endpoint, for texts and embeddings
         "tiktoken>=0.7",
         "regex>=2023.1",  # where a character ends; tiktoken needs it, too
         "typer>=0.19",  # the irllrec command; choices as Literal
         "rich>=13",  # its tables
-        "tqdm>=4.65",  # progress bars, as RecBole's
         "tenacity>=8.2",  # retries of requests
         "filelock>=3.12",  # one process writes to a store of answers, or to a sweep
-        "plotly>=5.20",  # the plots that a sweep ends with
     ],
     extras_require={
         "ncl": ["faiss-cpu>=1.7.4"],  # RecBole's NCL clusters with faiss
@@ -80,14 +90,15 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "run_recbole=recbole_irllrec.cli.run_recbole:main",
-            "irllrec=recbole_irllrec.cli.app:main",
+            "run_recbole=irllrec_commands:run_recbole",
+            "irllrec=irllrec_commands:irllrec",
         ]
     },
     classifiers=[
         "License :: OSI Approved :: MIT License",
-        "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

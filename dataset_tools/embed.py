@@ -1,7 +1,7 @@
 """From texts to tables: where the texts come from, and which encoder embeds them."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -186,7 +186,9 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def open_encoder(name: str, options: Mapping[str, Any], config, texts: Sequence[Texts]) -> Iterator[Encoder]:
+def open_encoder(
+    name: str, options: Mapping[str, Any], config, texts: Sequence[Texts], each: Callable[..., Iterable] = map
+) -> Iterator[Encoder]:
     """Make an encoder whose options were checked.
 
     Args:
@@ -195,12 +197,13 @@ def open_encoder(name: str, options: Mapping[str, Any], config, texts: Sequence[
         config: RecBole's settings; what an endpoint answers is kept in the data set's folder.
         texts: what is to be embedded. TF-IDF learns its space from what of it no interaction went into, if there is
             any.
+        each: calls an encoder that runs here for many blocks of texts; ``cluster.in_order`` does so on a cluster.
 
     Raises:
         IRLLRecError: the encoder's.
     """
     if name == "sentence-transformers":
-        yield _local()(**options)
+        yield _local()(**options, each=each)
     elif name == "openai":
         cache = Path(config["data_path"]) / f"{config['dataset']}.embeddings.sqlite"
         with closing(_remote()(cache=cache, **options)) as encoder:
@@ -208,7 +211,7 @@ def open_encoder(name: str, options: Mapping[str, Any], config, texts: Sequence[
     else:
         ordered = sorted(texts, key=lambda some: some.side)  # as the embedded default
         learnable = np.concatenate([some.learnable for some in ordered])
-        yield TfidfSvdEncoder(learnable if len(learnable) else np.concatenate([some.texts for some in ordered]))
+        yield TfidfSvdEncoder(learnable if len(learnable) else np.concatenate([some.texts for some in ordered]), each)
 
 
 def _local():

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def _amazon_item(record: dict) -> _Row:
 
 
 def _yelp_review(record: dict) -> _Row:
-    date = datetime.fromisoformat(_id(record, "date")).replace(tzinfo=timezone.utc)
+    date = datetime.fromisoformat(_id(record, "date")).replace(tzinfo=UTC)
     ids = _id(record, "user_id"), _id(record, "business_id")
     return *ids, _number(record, "stars"), date.timestamp(), _text(record, "text")
 

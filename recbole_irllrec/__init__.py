@@ -7,10 +7,7 @@ Importing this package registers IRLLRec with RecBole; nothing else is needed::
     run_recbole(model="IRLLRec", dataset="ml-100k")
 """
 
-import warnings
 from pathlib import Path
-
-warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # Ray 2.6.3 imports it
 
 __version__ = "0.1.0"
 

@@ -4,8 +4,9 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import grpc
 import ray
@@ -16,9 +17,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from .errors import IRLLRecError
 
+T = TypeVar("T")
+R = TypeVar("R")
 _PATIENCE = 5  # seconds to wait for an answer
 # Ray gives up on its own processes where they do not start within half a minute or a whole one.
 _ON_A_BUSY_MACHINE = {"RAY_agent_register_timeout_ms": "300000", "RAY_worker_register_timeout_seconds": "300"}
+# A task sees the GPUs that it was given and no others, also where it was given none.
+_GPUS_AS_GIVEN = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}}
 
 
 @contextlib.contextmanager
@@ -34,7 +39,7 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
         IRLLRecError: nothing answers at the address, or no node has what a task needs.
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # it tells of lost trials, and so do we
-    options = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "runtime_env": _GPUS_AS_GIVEN}
     try:
         if address is None:
             for name, patience in _ON_A_BUSY_MACHINE.items():
@@ -46,6 +51,33 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def each_block(address: str | None) -> Iterator[Callable[..., Iterable]]:
+    """What calls a function for each of many blocks: `in_order` on the Ray at an address, ``map`` where there is none.
+
+    Raises:
+        IRLLRecError: see `connected`.
+    """
+    if address is None:
+        yield map
+        return
+    with connected(address):
+        yield in_order
+
+
+def only_on_cpus(address: str | None, device: str | None) -> str | None:
+    """The device to compute on: the nodes of a cluster have CPUs for certain, and only these alike.
+
+    Raises:
+        IRLLRecError: a cluster is to use another one.
+    """
+    if address is None:
+        return device
+    if device not in (None, "cpu"):
+        raise IRLLRecError(f"A cluster computes on its CPUs, not on {device}: leave out the device, or the address.")
+    return "cpu"
 
 
 def _join(address: str, options: dict) -> None:
@@ -71,6 +103,12 @@ def is_remote() -> bool:
     return ray.util.client.ray.is_connected()
 
 
+def here() -> dict[str, Any]:
+    """Options of a task or an actor that runs on this node, beside all others: it waits for nobody's CPU."""
+    node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return {"num_cpus": 0, "scheduling_strategy": node}
+
+
 def on_a_node(function: Callable[..., Any], say: Callable[[str], None]) -> Any:
     """Call a function on a node of the cluster: here, or where the address ``ray://…`` leads.
 
@@ -84,22 +122,57 @@ def on_a_node(function: Callable[..., Any], say: Callable[[str], None]) -> Any:
     if not is_remote():
         return function(say)
     lines = Queue(actor_options={"num_cpus": 0})
-    there = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
-    task = ray.remote(**options)(_call).remote(function, lines.put)
+    task = ray.remote(max_retries=0, **here())(_call).remote(function, lines.put)
     waiting = [task]
     while waiting:
         _, waiting = ray.wait(waiting, timeout=0.5)
         for line in lines.get_nowait_batch(lines.qsize()):
             say(line)
-    try:
-        return ray.get(task)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
+    return _got(task)
 
 
 def _call(function: Callable[..., Any], say: Callable[[str], None]) -> Any:
     return function(say)
+
+
+def in_order(function: Callable[[T], R], parts: Iterable[T]) -> Iterator[R]:
+    """Call a function for each of many parts on the Ray that is joined, a CPU each; ``map``, beside that.
+
+    Args:
+        function: reaches every node once, and every process that works for it. It must be picklable.
+        parts: what it is called with.
+
+    Yields:
+        What it returns, in the order of the parts; nodes are not more than two results each CPU ahead. What it raises
+        is raised here. A part whose node is lost is done again elsewhere.
+    """
+    shared = [ray.put(function)]  # in a list it stays a reference
+    work = ray.remote(num_cpus=1)(_apply)
+    ahead: deque[Any] = deque()
+    for part in parts:
+        while len(ahead) >= 2 * max(1, ray.cluster_resources().get("CPU", 1)):
+            yield _got(ahead.popleft())
+        ahead.append(work.remote(shared, part))
+    while ahead:
+        yield _got(ahead.popleft())
+
+
+def _got(reference: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+
+
+_held: dict[Any, Callable[[Any], Any]] = {}  # the function that this process works for, by its reference
+
+
+def _apply(shared: list, part: Any) -> Any:
+    (reference,) = shared
+    if reference not in _held:
+        _held.clear()
+        _held[reference] = ray.get(reference)
+    return _held[reference](part)
 
 
 def _silence(address: str) -> str:
@@ -112,16 +185,11 @@ def _silence(address: str) -> str:
         socket.create_connection((host, int(port)), _PATIENCE).close()
     except (OSError, OverflowError) as error:
         return f"{place} does not answer: {error}"
-    is_ray = _speaks_grpc(place) if scheme else _is_healthy(place)
-    return "" if is_ray else f"what answers at {place} is no Ray"
-
-
-def _is_healthy(place: str) -> bool:
-    return ray._raylet.check_health(place, _PATIENCE, skip_version_check=True)  # type: ignore[attr-defined]
+    return "" if _speaks_grpc(place) else f"what answers at {place} is no Ray"
 
 
 def _speaks_grpc(place: str) -> bool:
-    """Ray's client would try for half a minute."""
+    """Ray would try for half a minute or longer."""
     if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
         return True  # it knows the certificates
     with grpc.insecure_channel(place) as channel:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -138,11 +139,10 @@ def ray() -> Iterator[Check]:
 
 def _ray_address() -> Iterator[Check]:
     """A cluster that Ray would join, or one that is gone and that it would wait for."""
-    from ray._private.utils import get_ray_address_file, read_ray_address
-
+    file = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()), "ray", "ray_current_cluster")
     for name, address, how in (
         ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS"), "unset RAY_ADDRESS"),
-        ("address file", read_ray_address(), f"ray stop, or rm {get_ray_address_file(None)}"),
+        ("address file", file.read_text().strip() if file.is_file() else None, f"ray stop, or rm {file}"),
     ):
         if not address or address in ("local", "auto"):
             continue

@@ -52,6 +52,7 @@ def recommend(
     repeat_held_out: bool = False,
     explain: bool = False,
     show_progress: bool = False,
+    each: Callable[..., Iterable[pa.Table]] = map,
 ) -> Recommendations:
     """The k best items of each user, without those it has seen; fewer where fewer are left.
 
@@ -63,6 +64,7 @@ def recommend(
         repeat_held_out: recommend items again that a user has in the data set, but not in its training interactions.
         explain: add the columns of `explain.Explainer`.
         show_progress: on standard error.
+        each: makes the tables of the blocks, in their order; ``cluster.in_order`` does so on a cluster.
 
     Raises:
         IRLLRecError: a score is no number, or a text table is refused.
@@ -70,20 +72,36 @@ def recommend(
     candidates = np.arange(1, len(served.item_tokens)) if items is None else items
     seen = served.train_items if repeat_held_out else served.known_items
     ranker = Ranker(served.score, k, seen, candidates, served.config["device"])
-    explainer = Explainer(served) if explain else None
-    schema = pa.schema([*SCHEMA, *Explainer.SCHEMA]) if explain else SCHEMA
+    rows = _Rows(ranker, served.user_names, served.item_names, Explainer(served) if explain else None)
 
     def tables() -> Iterator[pa.Table]:
         with tqdm(total=len(users), unit="user", desc="Recommending", disable=not show_progress) as bar:
-            for block in ranker.blocks(users):
-                user, rank, item, score = ranker(block)
-                columns = [served.user_names.take(pa.array(user)), rank, served.item_names.take(pa.array(item)), score]
-                if explainer is not None:
-                    columns += explainer(user, item)
-                yield pa.table(columns, schema)
+            blocks = ranker.blocks(users)
+            for block, table in zip(blocks, each(rows, blocks), strict=True):
+                yield table
                 bar.update(len(block))
 
-    return Recommendations(schema, tables())
+    return Recommendations(rows.schema, tables())
+
+
+class _Rows(NamedTuple):
+    """Makes the rows of a block of users; can be pickled."""
+
+    ranker: "Ranker"
+    user_names: pa.Array  # [n_users]
+    item_names: pa.Array  # [n_items]
+    explainer: Explainer | None
+
+    @property
+    def schema(self) -> pa.Schema:
+        return SCHEMA if self.explainer is None else pa.schema([*SCHEMA, *Explainer.SCHEMA])
+
+    def __call__(self, block: np.ndarray) -> pa.Table:
+        user, rank, item, score = self.ranker(block)
+        columns = [self.user_names.take(pa.array(user)), rank, self.item_names.take(pa.array(item)), score]
+        if self.explainer is not None:
+            columns += self.explainer(user, item)
+        return pa.table(columns, self.schema)
 
 
 class Ranker:

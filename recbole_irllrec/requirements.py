@@ -1,12 +1,18 @@
 """What this package needs beside itself. Imports nothing of it, so that it works where the packages do not."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from typing import NamedTuple
 
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 PACKAGE = "recbole-irllrec"
+# Registration and compat rest on this release's look-up places. It is no requirement of the package as pip sees it, and
+# is installed without its own: its metadata, not its code, refuses every current Ray. They stand in setup.py.
+RECBOLE = Requirement("recbole==1.2.1")
+WITH_NUMPY_1 = Requirement("pyarrow<26")  # later ones refuse it, which pip does not know
 
 
 class Need(NamedTuple):
@@ -28,11 +34,15 @@ class Need(NamedTuple):
 
 
 def needs(extra: str = "") -> Iterator[Need]:
-    """What the package as it is installed here needs, or what one of its extras adds.
+    """What the package as it is installed here needs, RecBole first, or what one of its extras adds.
 
     Raises:
-        importlib.metadata.PackageNotFoundError: it runs from a folder and is not installed.
+        importlib.metadata.PackageNotFoundError: it runs from a folder and is not installed; after RecBole.
     """
+    if not extra:
+        yield Need(RECBOLE, _version(RECBOLE.name))
+        if (numpy := _version("numpy")) is not None and Version(numpy).major < 2:
+            yield Need(WITH_NUMPY_1, _version(WITH_NUMPY_1.name))
     for line in metadata.requires(PACKAGE) or []:
         requirement = Requirement(line)
         if _applies(requirement, extra) and not (extra and _applies(requirement, "")):
@@ -52,10 +62,9 @@ def _version(name: str) -> str | None:
 
 def complaint() -> str | None:
     """One sentence about the packages that are missing or out of range; None if all is well or nothing is known."""
-    try:
-        unmet = [need for need in needs() if not need.met]
-    except metadata.PackageNotFoundError:
-        return None
+    unmet: list[Need] = []
+    with suppress(metadata.PackageNotFoundError):
+        unmet.extend(need for need in needs() if not need.met)
     if not unmet:
         return None
     found = ", ".join(f"{need.requirement.name} is {need.installed or 'missing'}" for need in unmet)
@@ -64,4 +73,8 @@ def complaint() -> str | None:
 
 def advice(unmet: list[Need]) -> str:
     """How to put packages right."""
-    return "pip install " + " ".join(f'"{need.range}"' for need in unmet)
+    others = [f'"{need.range}"' for need in unmet if need.requirement != RECBOLE]
+    steps = [f"pip install {' '.join(others)}"] if others else []
+    if len(others) < len(unmet):
+        steps.append(f"pip install --no-deps {RECBOLE}")
+    return " && ".join(steps)

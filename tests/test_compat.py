@@ -10,6 +10,7 @@ import scipy.sparse
 import torch
 from recbole.config import Config
 from recbole.data import create_dataset
+from recbole.evaluator import Evaluator
 from recbole.quick_start import run_recbole
 from recbole.utils import get_model as imported_get_model
 from recbole.utils import utils
@@ -31,6 +32,17 @@ def test_numpy_aliases_and_dok_update():
     matrix = scipy.sparse.dok_matrix((2, 2), dtype=np.float32)
     matrix._update({(0, 1): 1.0})
     assert matrix.tocoo().todense().tolist() == [[0, 1], [0, 0]]
+
+
+def test_metrics_are_plain_numbers():
+    class Halves:
+        def calculate_metric(self, _data):
+            return {"recall@10": np.float64(0.5)}
+
+    evaluator = Evaluator({"metrics": []})
+    evaluator.metrics, evaluator.metric_class = ["recall"], {"recall": Halves()}
+    found = evaluator.evaluate(None)
+    assert repr(dict(found)) == "{'recall@10': 0.5}"
 
 
 # --- Names of models. -----------------------------------------------------------------------------------------------

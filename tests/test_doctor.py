@@ -14,7 +14,7 @@ from text_files import ITEMS, TEST, TRAIN, VALID, fingerprint, table, write_data
 from recbole_irllrec import doctor
 from recbole_irllrec.cli.doctor import _show as show
 from recbole_irllrec.data.loading import load_config
-from recbole_irllrec.requirements import needs
+from recbole_irllrec.requirements import complaint, needs
 
 SPLIT = {"benchmark_filename": ["train", "valid", "test"]}
 
@@ -59,12 +59,32 @@ def test_versions_that_do_not_fit(tmp_path, monkeypatch):
     assert bad == ("versions", "pandas", "fail", "3.0.1 (<3,>=2.0)", 'pip install "pandas<3,>=2.0"')
 
 
+def test_an_arrow_that_refuses_numpy_1(tmp_path, monkeypatch):
+    pretend(tmp_path, "numpy", "1.26.4")
+    pretend(tmp_path, "pyarrow", "26.0.1")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert complaint() == 'The packages do not fit: pyarrow is 26.0.1; pip install "pyarrow<26".'
+
+
 def test_an_import_that_fails_says_which_package(tmp_path):
     pretend(tmp_path, "recbole", "1.0.0")
     (tmp_path / "recbole").mkdir()
     (tmp_path / "recbole" / "__init__.py").write_text("")
     last = run("-c", "import recbole_irllrec", PYTHONPATH=with_path(tmp_path)).stderr.splitlines()[-1]
-    assert last.startswith("ImportError: The packages do not fit: recbole is 1.0.0; pip install")
+    expected = "ImportError: The packages do not fit: recbole is 1.0.0; pip install --no-deps recbole==1.2.1."
+    assert last == expected
+
+
+def test_without_recbole_the_commands_say_so_in_one_sentence(tmp_path):
+    (tmp_path / "recbole.py").write_text("raise ModuleNotFoundError('No module named recbole', name='recbole')")
+    pretend(tmp_path, "recbole", "1.2.0")  # as if it were not there: another one is
+    for command in ("irllrec", "run_recbole"):
+        code = (
+            f"import sys, irllrec_commands; sys.argv = [{command!r}, 'doctor']; sys.exit(irllrec_commands.{command}())"
+        )
+        done = run("-c", code, PYTHONPATH=with_path(tmp_path))
+        sentence = "The packages do not fit: recbole is 1.2.0; pip install --no-deps recbole==1.2.1."
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{command}: {sentence}\n")
 
 
 def test_an_import_that_fails_for_another_reason_says_that(tmp_path):

@@ -1,12 +1,16 @@
-"""A checkout, an editable install and a wheel, used from another folder."""
+"""A checkout, an editable install and a wheel, used from another folder; what pip knows of RecBole."""
 
+import importlib.util
 import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -38,6 +42,9 @@ def python(tmp_path) -> Path:
     here = sysconfig.get_path("purelib")
     site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).stdout.strip()
     (Path(site) / "libraries.pth").write_text(here + "\n")
+    distutils = Path(here, "distutils-precedence.pth")  # thop's distutils, of setuptools
+    if distutils.is_file():
+        shutil.copy(distutils, site)
     absent = run(python, "-c", "import recbole_irllrec", cwd=tmp_path, check=False)
     assert "No module named 'recbole_irllrec'" in absent.stderr
     return python
@@ -76,3 +83,47 @@ def test_installed_and_used_from_another_folder(way, checkout, python, tmp_path,
 def test_the_script_in_a_checkout(checkout, tmp_path, small):
     trained = run(sys.executable, checkout / "run_recbole_irllrec.py", *one_epoch(small), cwd=tmp_path)
     assert "recall@10" in trained.stdout
+
+
+def test_what_recbole_needs_is_required_here_but_for_its_bound_on_ray():
+    """RecBole is installed without its requirements."""
+    ours, its = (
+        {need.name.lower(): need for need in map(Requirement, metadata.requires(package)) if need.marker is None}
+        for package in ("recbole-irllrec", "recbole")
+    )
+    assert its.keys() <= ours.keys() and "recbole" not in ours
+
+
+METADATA = """\
+Metadata-Version: 2.1
+Name: recbole
+Version: 1.2.1
+License-File: LICENSE
+Requires-Dist: numpy (>=1.17.2)
+Requires-Dist: ray (<=2.6.3,>=1.13.0)
+Requires-Dist: hyperopt (==0.2.5) ; extra == 'hyperopt'
+"""
+
+
+def test_recboles_wheel_without_its_bound_on_ray(tmp_path):
+    spec = importlib.util.spec_from_file_location("recbole_wheel", CHECKOUT / "tools" / "recbole_wheel.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    info, made = "recbole-1.2.1.dist-info", tmp_path / "recbole-1.2.1+anyray-py3-none-any.whl"
+    wheel = "Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files = {"recbole/__init__.py": "x = 1\n", f"{info}/METADATA": METADATA, f"{info}/WHEEL": wheel}
+    files |= {f"{info}/LICENSE": "MIT", f"{info}/RECORD": ""}
+    with zipfile.ZipFile(tmp_path / "old.whl", "w") as old:
+        for name, content in files.items():
+            old.writestr(name, content)
+    tool.rewrite(tmp_path / "old.whl", made)
+    run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "-t", "there", made, cwd=tmp_path)
+    (found,) = metadata.distributions(name="recbole", path=[str(tmp_path / "there")])
+    assert found.version == "1.2.1+anyray" and "1.2.1+anyray" in Requirement("recbole==1.2.1").specifier
+    assert found.requires == ["numpy (>=1.17.2)", "ray", "hyperopt (==0.2.5) ; extra == 'hyperopt'"]
+    assert found.read_text("LICENSE") == "MIT" and (tmp_path / "there/recbole/__init__.py").read_text() == "x = 1\n"
+    assert all(len(file.hash.value) == 43 for file in found.files if file.hash)
+    with zipfile.ZipFile(tmp_path / "other.whl", "w") as other:
+        other.writestr(f"{info}/METADATA", METADATA.replace("1.2.1", "1.2.2"))
+    with pytest.raises(SystemExit, match=r"not RecBole 1\.2\.1 as it was published"):
+        tool.rewrite(tmp_path / "other.whl", made)

@@ -155,7 +155,7 @@ def test_asha_compares_trials_that_go_on_at_the_same_epoch(tmp_path):
     resumed = Trial(1, {}, history=curve(40), checkpoint=str(kept.resolve()))
     lost = Trial(2, {}, history=curve(40), checkpoint="not there any more")
     ended = Trial(4, {}, status=FINISHED, history=curve(40))
-    scheduler = sweeps._scheduler(checked, [resumed, lost, ended])
+    scheduler = sweeps._scheduler(checked, [resumed, lost, ended], Folder(Path("sweep")))
     for number in (1, 2, 3):
         scheduler.on_trial_add(None, SimpleNamespace(trial_id=f"new {number}", config={"number": number}))
     rungs = dict(scheduler._brackets[0]._rungs)
@@ -176,11 +176,9 @@ def test_a_metric_that_is_not_a_number(small, monkeypatch):
     splits = load_splits("small", Path(small["data_path"]), settings={**labels, **measured, "epochs": 3}, model="BPR")
     checked = sweeps.check(plan_of(BPR, metric="AUC"), splits)
     reports = []
-    session = SimpleNamespace(
-        get_trial_dir=os.getcwd, get_checkpoint=lambda: None, report=lambda said, **_: reports.append(said)
-    )
-    monkeypatch.setattr("recbole_irllrec.tuning.trial.session", session)
-    run_trial({"number": 1, "settings": {}}, checked.task, splits.without_test(), {})
+    monkeypatch.setattr("recbole_irllrec.tuning.trial.tune", SimpleNamespace(report=reports.append))
+    states = SimpleNamespace(read=lambda number: {})
+    run_trial({"number": 1, "settings": {}}, checked.task, splits.without_test(), states)
     (said,) = reports
     assert said["failed"] == "the validation metric auc is nan after epoch 0"
 

@@ -10,7 +10,7 @@ A process that is killed loses nothing that it had stored (write-ahead log). Onl
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -177,7 +177,7 @@ class Store:
     def put(self, key: str, side: str, token: str, result: Result) -> None:
         """As `record`, within `writing`."""
         answer = result.answer and result.answer.model_dump_json()
-        at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        at = datetime.now(UTC).isoformat(timespec="seconds")
         made = (self.about["model"], self.about["prompts"])
         used = (result.asked, result.prompt_tokens, result.answer_tokens)
         self.db.execute(

@@ -1,6 +1,6 @@
 """``irllrec data``: make, split and describe RecBole data sets."""
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -27,17 +27,17 @@ app.add_typer(convert, name="convert")
 _SPLIT_NEXT = "Next: `irllrec data split NAME` fixes a split, `irllrec data describe NAME` shows what there is."
 
 
-class Order(str, Enum):
+class Order(StrEnum):
     RO = "RO"
     TO = "TO"
 
 
-class Group(str, Enum):
+class Group(StrEnum):
     user = "user"
     none = "none"
 
 
-class LeaveOneOut(str, Enum):
+class LeaveOneOut(StrEnum):
     valid_and_test = "valid_and_test"
     valid_only = "valid_only"
     test_only = "test_only"

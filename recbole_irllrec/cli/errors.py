@@ -61,6 +61,6 @@ def _sentence(error: Exception) -> str:
 
 def _silence_other_peoples_warnings() -> None:
     """Deprecation notices of RecBole's and Ray's own code, about which its users can do nothing."""
-    for module in ("recbole", "ray", "thop", "pkg_resources", "torch"):
+    for module in ("recbole", "ray", "thop", "torch"):
         warnings.filterwarnings("ignore", category=FutureWarning, module=module)
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=module)

@@ -187,6 +187,13 @@ def embed(
     tokens_per_minute: Annotated[
         float | None, typer.Option(min=1, help="openai: the most tokens in a minute.", show_default=False)
     ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="A Ray cluster whose CPUs embed: auto, HOST:PORT or ray://HOST:PORT; without it, this machine does.",
+            show_default=False,
+        ),
+    ] = None,
     data_path: DataPath = None,
     config_files: ConfigFiles = None,
 ) -> None:
@@ -198,8 +205,14 @@ def embed(
 
     from recbole_irllrec.dataset_tools import embed as pipeline
 
+    from ..cluster import each_block, only_on_cpus
     from ..data.loading import refuse_absent
+    from ..errors import IRLLRecError
 
+    if encoder == "openai" and address is not None:
+        raise IRLLRecError("What an endpoint embeds is asked for from here alone: leave --address out.")
+    if encoder == "sentence-transformers":
+        device = only_on_cpus(address, device)
     given = {
         "encoder_model": encoder_model,
         "encoder_name": encoder_name,
@@ -222,7 +235,11 @@ def embed(
     found = pipeline.find_texts(
         config, texts, _each(side, ("user", "item")), _each(kind, ("profile", "intent")), source, store
     )
-    with log_to_stderr(), pipeline.open_encoder(encoder, options, config, found) as opened:
+    with (
+        log_to_stderr(),
+        each_block(address) as each,
+        pipeline.open_encoder(encoder, options, config, found, each) as opened,
+    ):
         for table, paths in pipeline.embed(config, opened, found, np.dtype(dtype).type, atomic):
             _say_written(table, paths)
 

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,14 +29,14 @@ Device = Annotated[
 ]
 
 
-class Seen(str, Enum):
+class Seen(StrEnum):
     """Which interactions keep an item from being recommended."""
 
     all = "all"
     train = "train"
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """How vectors are written."""
 
     parquet = "parquet"
@@ -89,9 +89,17 @@ def recommend(
     ] = False,
     data_path: DataPath = None,
     device: Device = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="A Ray cluster whose CPUs score: auto, HOST:PORT or ray://HOST:PORT; without it, this machine does.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """The best items of each user, without those it has seen."""
     from .. import recommend as logic
+    from ..cluster import each_block, only_on_cpus
     from ..errors import IRLLRecError
 
     if out is not None:
@@ -100,17 +108,20 @@ def recommend(
         raise IRLLRecError("Give the users, either with --users FILE|all or with --user TOKEN.")
     wanted = user if users is None else None if users == "all" else logic.read_tokens(users, "user")
     stock = None if items is None else logic.read_tokens(items, "item")
-    served = _serve(checkpoint, device, data_path)
+    served = _serve(checkpoint, only_on_cpus(address, device), data_path)
     user_ids = _ids(served.user_names, wanted, "user", skip_unknown)
     item_ids = _ids(served.item_names, stock, "item", skip_unknown)
     shown = user_ids if out is not None else user_ids[:_SHOWN]
-    found = logic.recommend(served, shown, k, item_ids, seen is Seen.train, explain, show_progress=out is not None)
-    if out is not None:
-        n_rows = logic.write_tables(out, found)
-        print(f"{n_rows} recommendations to {len(user_ids)} users: {out}")
-        return
-    for table in found.tables:
-        _show(table, explain)
+    with each_block(address) as each:
+        found = logic.recommend(
+            served, shown, k, item_ids, seen is Seen.train, explain, show_progress=out is not None, each=each
+        )
+        if out is not None:
+            n_rows = logic.write_tables(out, found)
+            print(f"{n_rows} recommendations to {len(user_ids)} users: {out}")
+            return
+        for table in found.tables:
+            _show(table, explain)
     if len(user_ids) > len(shown):
         print(f"The first {len(shown)} of {len(user_ids)} users; --out FILE writes all.")
 

@@ -1,4 +1,4 @@
-"""What RecBole 1.2.1 needs on current versions of torch, numpy and SciPy, and what it gets wrong.
+"""What RecBole 1.2.1 needs on current versions of torch, numpy, SciPy and Ray, and what it gets wrong.
 
 :func:`apply` is called on ``import recbole_irllrec``. Each mend is a function that says why it is here and until when.
 """
@@ -19,6 +19,8 @@ def apply() -> None:
     """Mend RecBole in this process. A second call does nothing."""
     versions.restore_numpy_aliases()
     versions.restore_dok_update()
+    versions.measure_in_plain_numbers()
+    versions.report_to_ray()
     files.read_checkpoints_safely()
     files.read_saved_data_safely()
     models.answer_for_models()

@@ -240,8 +240,8 @@ def check_finite(embeddings: np.ndarray, token_of: Callable[[int], str], origin:
 def rows_present(embeddings: np.ndarray) -> np.ndarray:
     """Which rows of [n, dim] are not all zeros, [n] bool."""
     if embeddings.dtype == np.float16:
-        return (embeddings.view(np.uint16) & 0x7FFF).any(axis=1)
-    return embeddings.any(axis=1)
+        return np.any(embeddings.view(np.uint16) & 0x7FFF, axis=1)
+    return np.any(embeddings, axis=1)
 
 
 def no_token_shared(origin: str, token: str, asked: str) -> IRLLRecError:

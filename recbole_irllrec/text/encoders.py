@@ -1,7 +1,7 @@
 """Text encoders: from texts to embeddings."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..data.intents import IntentTable
 from ..errors import IRLLRecError
 from .profiles import words_of
 
+_BLOCK = 1 << 14  # texts that TF-IDF embeds at once
 _LENGTH_TOLERANCE = 1e-3  # float16 has three digits
 
 
@@ -94,12 +95,17 @@ class TfidfSvdEncoder:
     version = f"tfidf-svd 1, scikit-learn {sklearn.__version__}"  # count it up when what `encode` returns changes
     max_dim = 128
 
-    def __init__(self, texts: Sequence[str]):
+    def __init__(self, texts: Sequence[str] | np.ndarray, each: Callable[..., Iterable] = map):
         """Learn the words and the space from ``texts``.
+
+        Args:
+            texts: [n] str.
+            each: calls the encoder for many blocks of texts; ``cluster.in_order`` does so on a cluster.
 
         Raises:
             IRLLRecError: there are fewer than two words in them.
         """
+        self._each = each
         self._vectorizer = TfidfVectorizer(
             preprocessor=_lower_words,
             token_pattern=r"\w+",  # one letter is a word, too: gender M
@@ -122,7 +128,10 @@ class TfidfSvdEncoder:
 
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """See `Encoder`."""
-        yield np.arange(len(texts)), self.encode(texts)
+        starts = range(0, len(texts), _BLOCK)
+        blocks = (texts[start : start + _BLOCK] for start in starts)
+        for start, embeddings in zip(starts, self._each(self.encode, blocks), strict=True):
+            yield np.arange(start, start + len(embeddings)), embeddings
 
     def encode(self, texts: Sequence[str] | np.ndarray) -> np.ndarray:
         """Embed texts: float32 [n, dim]; a row of zeros for a text without a word seen before."""

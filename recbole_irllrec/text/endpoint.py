@@ -9,7 +9,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -376,7 +376,7 @@ def _retry_after(error: BaseException | None) -> float | None:
         until = parsedate_to_datetime(said)
     except ValueError:
         return None
-    return max((until - datetime.now(timezone.utc)).total_seconds(), 0.0) if until.tzinfo else None
+    return max((until - datetime.now(UTC)).total_seconds(), 0.0) if until.tzinfo else None
 
 
 def _no_server(error: openai.APIConnectionError) -> bool:

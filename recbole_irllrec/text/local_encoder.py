@@ -1,7 +1,7 @@
 """Sentence-transformers models: text encoders that run on this machine."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +27,7 @@ class SentenceTransformerEncoder:
         compute_dtype: Literal["float32", "float16", "bfloat16"] = "float32",
         batch_size: int = 32,
         device: str | None = None,
+        each: Callable[..., Iterable] = map,
     ):
         """Load the model.
 
@@ -38,6 +39,7 @@ class SentenceTransformerEncoder:
             compute_dtype: what the model computes in.
             batch_size: texts embedded at once.
             device: where, such as "cuda:1"; None is the fastest there is.
+            each: calls the encoder for many blocks of texts; ``cluster.in_order`` does so on a cluster.
 
         Raises:
             IRLLRecError: sentence-transformers is not installed, or there is no such model or device.
@@ -51,7 +53,7 @@ class SentenceTransformerEncoder:
             ) from None
         folder = Path(encoder_model).expanduser()
         self.name = encoder_name or (folder.resolve().name if folder.is_dir() else encoder_model)
-        self._prompt, self._batch_size = prompt, batch_size
+        self._prompt, self._batch_size, self._each = prompt, batch_size, each
         try:
             self._model = SentenceTransformer(str(folder) if folder.is_dir() else encoder_model, device=device)
             self._model.to(dtype=getattr(torch, compute_dtype))
@@ -67,19 +69,24 @@ class SentenceTransformerEncoder:
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """See `text.encoders.Encoder`; how many texts were too long is logged at the end."""
         step = self._batch_size * _BATCHES_A_STEP
+        starts = range(0, len(texts), step)
+        blocks = ([str(text) for text in texts[start : start + step]] for start in starts)
         too_long = 0
-        for start in range(0, len(texts), step):
-            some = [str(text) for text in texts[start : start + step]]
-            too_long += self._count_too_long(some)
-            embeddings = self._model.encode(
-                some, prompt=self._prompt, batch_size=self._batch_size, show_progress_bar=False, convert_to_numpy=True
-            )
-            yield np.arange(start, start + len(some)), embeddings.astype(np.float32, copy=False)
+        for start, (embeddings, n_too_long) in zip(starts, self._each(self._encode, blocks), strict=True):
+            too_long += n_too_long
+            yield np.arange(start, start + len(embeddings)), embeddings
         if too_long:
             logging.getLogger(__name__).warning(
                 f"{too_long} of {len(texts)} texts are longer than the {self._model.max_seq_length} tokens that "
                 f"{self.name} reads: their ends are left out."
             )
+
+    def _encode(self, texts: list[str]) -> tuple[np.ndarray, int]:
+        """Embed a block of texts: float32 [b, dim], and how many of them were too long."""
+        embeddings = self._model.encode(
+            texts, prompt=self._prompt, batch_size=self._batch_size, show_progress_bar=False, convert_to_numpy=True
+        )
+        return embeddings.astype(np.float32, copy=False), self._count_too_long(texts)
 
     def _count_too_long(self, texts: list[str]) -> int:
         most = self._model.max_seq_length

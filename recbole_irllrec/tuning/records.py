@@ -1,17 +1,20 @@
 """What a sweep has found, as plain files in its folder: what it is, and one file a trial."""
 
 import contextlib
+import io
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import IRLLRecError
-from ..files import locked, write_json
+from ..files import atomic_write, locked, write_json
 from ..runs import Evaluation, best_of
 
+STATE = (".pth", ".json")  # the files of a run that there is to go on from
 # How trials end. A trial that has not ended is `running`: it is gone on with.
 RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped", "failed"
 
@@ -27,7 +30,7 @@ class Trial:
     reason: str = ""  # why it failed
     traceback: str = ""
     history: list[Evaluation] = field(default_factory=list)
-    checkpoint: str | None = None  # the folder of its last one, until it has ended
+    checkpoint: str | None = None  # where a sweep begun under Ray 2.6 has its state, until it has ended
 
     @property
     def best(self) -> Evaluation | None:
@@ -37,6 +40,11 @@ class Trial:
     def evaluated(self, evaluation: Evaluation) -> None:
         """Add an evaluation; later ones of a run that is done again are dropped."""
         self.history = [*(e for e in self.history if e.epoch < evaluation.epoch), evaluation]
+
+
+def history_of(state: dict[str, bytes]) -> list[Evaluation]:
+    """The evaluations of a trial whose files these are."""
+    return [Evaluation(**entry) for entry in json.loads(state["history.json"])] if state else []
 
 
 def best_trial(trials: Iterable[Trial], score: Callable[[Evaluation], float]) -> Trial | None:
@@ -100,6 +108,32 @@ class Folder:
     def checkpoint(self, number: int) -> Path:
         """Where a trial's best epoch is kept, if that is the best of all so far."""
         return self.path / "checkpoints" / f"{number:04}.pth"
+
+    def keep_state(self, number: int, files: dict[str, bytes]) -> None:
+        """Keep the files of a trial that has not ended, all at once, in place of those kept before."""
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as archive:
+            for name, bits in files.items():
+                archive.writestr(name, bits)
+        with atomic_write(self._state(number)) as file:
+            file.write(content.getbuffer())
+
+    def state(self, trial: Trial) -> dict[str, bytes]:
+        """The files that were kept of a trial, by name; none if there are none."""
+        file = self._state(trial.number)
+        if file.is_file():
+            with zipfile.ZipFile(file) as archive:
+                return {name: archive.read(name) for name in archive.namelist()}
+        if trial.checkpoint and (folder := Path(trial.checkpoint)).is_dir():
+            return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in STATE}
+        return {}
+
+    def drop_state(self, number: int) -> None:
+        """Of a trial that has ended, or that begins."""
+        self._state(number).unlink(missing_ok=True)
+
+    def _state(self, number: int) -> Path:
+        return self.path / "unfinished" / f"{number:04}.zip"
 
     def read(self, name: str) -> Any:
         """The content of a file of JSON; None if it is not there."""

@@ -21,14 +21,14 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from tqdm import tqdm
 
 from .. import zoo
-from ..cluster import is_remote, on_a_node
+from ..cluster import here, is_remote, on_a_node
 from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
 from ..files import atomic_write
-from ..runs import Evaluation, Splits, config_of, popularity_of, read_history, text_sources
+from ..runs import Evaluation, Splits, config_of, popularity_of, text_sources
 from . import report
 from .progress import Progress
-from .records import FAILED, FINISHED, RUNNING, STOPPED, Folder, Trial, best_trial
+from .records import FAILED, FINISHED, RUNNING, STOPPED, Folder, Trial, best_trial, history_of
 from .search import PROPOSERS, Proposer, Queue
 from .space import Space, check_space, text_variants
 from .trial import EPOCHS, SCORE, Task, reason_of, run_seed, run_trial, test_best
@@ -200,8 +200,10 @@ def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial], say:
     numbers = [number for number in range(1, n_trials + 1) if number not in trials]
     if not unfinished and not numbers:
         return
+    for number in numbers:  # of trials whose records somebody has deleted
+        folder.drop_state(number)
     proposer = PROPOSERS[plan.search](plan.space, plan.seed, len(trials))
-    scheduler = _scheduler(checked, trials.values())
+    scheduler = _scheduler(checked, trials.values(), folder)
     for trial in trials.values():
         if trial.status != RUNNING:
             proposer.tell(trial, _score(trial, task))
@@ -209,7 +211,7 @@ def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial], say:
         run_trial,
         task=task,
         splits=checked.splits.without_test(),
-        checkpoints={trial.number: _files(kept) for trial in unfinished if (kept := _checkpoint(trial))},
+        states=_StatesHere.on_this_node(folder, unfinished),
     )
     os.environ.update(_QUIET)
     session = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -226,7 +228,6 @@ def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial], say:
             max_concurrent_trials=plan.max_concurrent,
             time_budget_s=plan.time_budget,
             max_failures=_RETRIES,
-            keep_checkpoints_num=1,
             callbacks=[recorder],
             trial_name_creator=lambda trial: f"{trial.config['number']:04}",
             trial_dirname_creator=lambda trial: f"{trial.config['number']:04}",
@@ -236,10 +237,11 @@ def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial], say:
         )
         recorder.out_of_time()
     if all(trial.status != RUNNING for trial in trials.values()):
-        shutil.rmtree(folder.path / "ray", ignore_errors=True)  # there is nothing to go on from
+        for rest in ("ray", "unfinished"):  # there is nothing to go on from
+            shutil.rmtree(folder.path / rest, ignore_errors=True)
 
 
-def _scheduler(checked: Checked, trials: Collection[Trial]) -> TrialScheduler:
+def _scheduler(checked: Checked, trials: Collection[Trial], folder: Folder) -> TrialScheduler:
     """A scheduler that knows what the trials of earlier processes had reported."""
     if checked.plan.scheduler == "none":
         return FIFOScheduler()
@@ -247,7 +249,7 @@ def _scheduler(checked: Checked, trials: Collection[Trial]) -> TrialScheduler:
     # it would stop a trial at the last epoch itself, before that has ended
     most = checked.epochs + 1
     scheduler = _Asha(EPOCHS, SCORE, "max", max_t=most, grace_period=min(grace, most), reduction_factor=_REDUCTION)
-    scheduler.reported = {trial.number: _reported(trial, checked.task) for trial in trials}
+    scheduler.reported = {trial.number: _reported(trial, checked.task, folder) for trial in trials}
     for trial in trials:
         if trial.status != RUNNING:  # Ray adds the others
             ended: Any = SimpleNamespace(trial_id=f"ended {trial.number}", config={"number": trial.number})
@@ -275,11 +277,9 @@ class _Asha(ASHAScheduler):
         return action
 
 
-def _reported(trial: Trial, task: Task) -> list[dict[str, float]]:
-    """What a trial had reported until it ended, or until the checkpoint that it goes on from."""
-    history = trial.history
-    if trial.status == RUNNING:
-        history = read_history(kept) if (kept := _checkpoint(trial)) else []
+def _reported(trial: Trial, task: Task, folder: Folder) -> list[dict[str, float]]:
+    """What a trial had reported until it ended, or until the state that it goes on from."""
+    history = history_of(folder.state(trial)) if trial.status == RUNNING else trial.history
     bests = accumulate(map(task.score, history), max)
     return [{EPOCHS: e.epoch + 1, SCORE: best} for e, best in zip(history, bests, strict=True)]
 
@@ -288,14 +288,34 @@ def _score(trial: Trial, task: Task) -> float:
     return math.nan if trial.status == FAILED or trial.best is None else task.score(trial.best)
 
 
-def _checkpoint(trial: Trial) -> Path | None:
-    """The folder of a trial's last checkpoint, if it is still there."""
-    return folder if trial.checkpoint and (folder := Path(trial.checkpoint)).is_dir() else None
+class _StateKeeper:
+    """Keeps trials' files in the sweep's folder; an actor on the node that runs the sweep."""
+
+    def __init__(self, folder: Folder, unfinished: list[Trial]):
+        self._folder, self._unfinished = folder, {trial.number: trial for trial in unfinished}
+
+    def keep(self, number: int, files: dict[str, bytes]) -> None:
+        self._folder.keep_state(number, files)
+
+    def read(self, number: int) -> dict[str, bytes]:
+        return self._folder.state(self._unfinished.get(number) or Trial(number, {}))
 
 
-def _files(folder: Path) -> dict[str, bytes]:
-    """The files of a checkpoint."""
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix in (".pth", ".json")}
+class _StatesHere:
+    """What trials know of the keeper, wherever they run; see `trial.States`."""
+
+    def __init__(self, keeper: Any):
+        self._keeper = keeper
+
+    @classmethod
+    def on_this_node(cls, folder: Folder, unfinished: list[Trial]) -> "_StatesHere":
+        return cls(ray.remote(**here())(_StateKeeper).remote(folder, unfinished))
+
+    def keep(self, number: int, files: dict[str, bytes]) -> None:
+        ray.get(self._keeper.keep.remote(number, files))
+
+    def read(self, number: int) -> dict[str, bytes]:
+        return ray.get(self._keeper.read.remote(number))
 
 
 class _Recorder(Callback):
@@ -314,17 +334,13 @@ class _Recorder(Callback):
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
         found = self._of(trial)
-        if "evaluation" in result:
-            found.evaluated(Evaluation(**result["evaluation"]))
+        for evaluation in result.get("evaluations", ()):
+            found.evaluated(Evaluation(**evaluation))
+        if "finished" in result or "failed" in result:
+            self._ended[found.number] = result
+        else:
             self._folder.keep(found)
             self._progress.going_on(found)
-        else:
-            self._ended[found.number] = result
-
-    def on_checkpoint(self, iteration, trials, trial, checkpoint, **info):
-        found = self._of(trial)
-        found.checkpoint = checkpoint.dir_or_data
-        self._folder.keep(found)
 
     def on_trial_complete(self, iteration, trials, trial, **info):
         found, said = self._of(trial), self._ended.pop(trial.config["number"], {})
@@ -336,21 +352,21 @@ class _Recorder(Callback):
             found.status = STOPPED
         else:
             return  # `out_of_time`
-        self._end(found, trial)
+        self._end(found)
 
     def on_trial_error(self, iteration, trials, trial, **info):
         found = self._of(trial)
         found.status = FAILED
         found.traceback = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-        found.reason = report.reason_of_loss(found.traceback, trial.num_failures + 1)
-        self._end(found, trial)
+        found.reason = report.reason_of_loss(found.traceback, trial.num_failures)
+        self._end(found)
 
     def out_of_time(self) -> None:
-        """Take the trials that have been cut short as their checkpoints have them."""
+        """Take the trials that have been cut short as their states have them."""
         for found in self._trials.values():
             if found.status == RUNNING:
-                if found.checkpoint:
-                    found.history = read_history(Path(found.checkpoint))
+                if state := self._folder.state(found):
+                    found.history = history_of(state)
                     self._folder.keep(found)
                     self._keep_if_best(found)
                 self._progress.ended(found)
@@ -358,13 +374,12 @@ class _Recorder(Callback):
     def _of(self, trial) -> Trial:
         return self._trials[trial.config["number"]]
 
-    def _end(self, found: Trial, trial) -> None:
+    def _end(self, found: Trial) -> None:
         if found.status != FAILED:
             self._keep_if_best(found)
         found.checkpoint = None
-        for folder in Path(trial.local_path).glob("checkpoint_*"):
-            shutil.rmtree(folder, ignore_errors=True)
         self._folder.keep(found)
+        self._folder.drop_state(found.number)
         self._proposer.tell(found, _score(found, self._task))
         self._progress.ended(found)
 
@@ -372,11 +387,11 @@ class _Recorder(Callback):
         """Keep the best trial's checkpoint and no other's: they are large."""
         others = [path for path in self._folder.path.glob("checkpoints/*.pth")]
         rivals = [self._trials[int(path.stem)] for path in others]
-        if found.checkpoint is None or best_trial([*rivals, found], self._task.score) is not found:
+        if best_trial([*rivals, found], self._task.score) is not found or not (state := self._folder.state(found)):
             return
         kept = self._folder.checkpoint(found.number)
         with atomic_write(kept) as file:
-            file.write((Path(found.checkpoint) / "best.pth").read_bytes())
+            file.write(state["best.pth"])
         for path in others:
             if path != kept:
                 path.unlink()

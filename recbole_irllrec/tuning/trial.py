@@ -1,17 +1,17 @@
 """What happens on a Ray worker: one trial, or one run of the best settings."""
 
 import math
-import shutil
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from ray.air import Checkpoint, session
+from ray import tune
 
 from ..errors import IRLLRecError
 from ..runs import Evaluation, Splits, best_of, read_history, test, train
+from .records import STATE, history_of
 
 SCORE, EPOCHS = "score", "epochs"  # what ASHA compares, and by what it is reached
 
@@ -34,8 +34,18 @@ class _NotANumber(Exception):
     pass
 
 
-def run_trial(config: dict[str, Any], task: Task, splits: Splits, checkpoints: dict[int, dict[str, bytes]]) -> None:
-    """Train with a trial's settings and report every evaluation to Ray Tune, with a checkpoint.
+class States(Protocol):
+    """The files of trials that have not ended, kept where the sweep runs: nodes need not share a file system."""
+
+    def keep(self, number: int, files: dict[str, bytes]) -> None:
+        """Keep a trial's files in place of those kept before."""
+
+    def read(self, number: int) -> dict[str, bytes]:
+        """What was kept last; nothing of a trial that begins."""
+
+
+def run_trial(config: dict[str, Any], task: Task, splits: Splits, states: States) -> None:
+    """Train with a trial's settings; keep the run's files at every evaluation, and report it to Ray Tune.
 
     An error of the training itself is reported as the trial's end; Ray runs a trial again whose process was lost.
 
@@ -43,33 +53,42 @@ def run_trial(config: dict[str, Any], task: Task, splits: Splits, checkpoints: d
         config: ``number`` and ``settings`` of the trial.
         task: what all trials share.
         splits: without the test set.
-        checkpoints: the files of trials that an earlier sweep has left unfinished, by number.
+        states: what a trial goes on from that was lost, or that an earlier sweep has left unfinished.
     """
     torch.set_num_threads(task.n_threads)
-    folder = Path(session.get_trial_dir()) / "run"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    if (checkpoint := session.get_checkpoint()) is not None:
-        checkpoint.to_directory(str(folder))
-    else:
-        _write(folder, checkpoints.get(config["number"], {}))
+    state = states.read(config["number"])
+    with tempfile.TemporaryDirectory(prefix="irllrec-") as folder:
+        _write(Path(folder), state)
+        _run_trial(config, task, splits, states, Path(folder), history_of(state))
+
+
+def _run_trial(
+    config: dict[str, Any], task: Task, splits: Splits, states: States, folder: Path, unsaid: list[Evaluation]
+) -> None:
+    """See `run_trial`; ``unsaid`` was perhaps not reported: a process can be lost between keeping and reporting."""
     last = {SCORE: math.nan, EPOCHS: 0}
+
+    def tell(**more: Any) -> None:
+        tune.report({**last, "evaluations": [evaluation._asdict() for evaluation in unsaid], **more})
+        unsaid.clear()
 
     def report(evaluation: Evaluation) -> None:
         value = evaluation.metrics[task.metric]
         if not math.isfinite(value):
             raise _NotANumber(f"the validation metric {task.metric} is {value} after epoch {evaluation.epoch}")
         last.update({SCORE: task.score(best_of(read_history(folder))), EPOCHS: evaluation.epoch + 1})
-        session.report({**last, "evaluation": evaluation._asdict()}, checkpoint=Checkpoint.from_directory(str(folder)))
+        states.keep(
+            config["number"], {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix in STATE}
+        )
+        unsaid.append(evaluation)
+        tell()
 
     try:
         train(task.model, splits, {**task.settings, **config["settings"]}, folder, on_evaluation=report, resume=True)
     except Exception as error:
-        session.report({**last, "failed": reason_of(error), "traceback": traceback.format_exc()})
+        tell(failed=reason_of(error), traceback=traceback.format_exc())
     else:
-        session.report({**last, "finished": True})
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        tell(finished=True)
 
 
 def reason_of(error: BaseException) -> str:
