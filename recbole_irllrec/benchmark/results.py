@@ -25,7 +25,7 @@ Plan = dict[str, Any]
 Record = dict[str, Any]
 PLAN, USERS, SPLIT = "benchmark.json", "users.parquet", "split"
 # Models without chance, of which one run is all that there is to know.
-DETERMINISTIC = {"Pop", "ItemKNN", "AsymKNN", "EASE", "ADMMSLIM"}
+DETERMINISTIC = {"Pop", "ItemKNN", "AsymKNN", "EASE"}
 
 
 class Key(NamedTuple):
