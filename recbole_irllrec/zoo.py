@@ -42,7 +42,7 @@ class Model:
 
 
 # RecBole's models of which another seed gives the same one.
-WITHOUT_CHANCE = frozenset({"Pop", "ItemKNN", "AsymKNN", "EASE", "ADMMSLIM"})
+WITHOUT_CHANCE = frozenset({"Pop", "ItemKNN", "AsymKNN", "EASE"})
 
 _MODELS = {
     model.name: model
