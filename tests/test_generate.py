@@ -444,9 +444,7 @@ def test_a_schema_that_is_taken_and_not_kept_to_costs_one_try(tmp_path, run, ser
     assert again.returncode == 0 and "The server " not in again.stderr
 
 
-@pytest.mark.parametrize(
-    "usage", ["absent", None, {"prompt_tokens": None, "completion_tokens": 7.5}, {"total_tokens": 9}, "much"]
-)
+@pytest.mark.parametrize("usage", ["absent", {"prompt_tokens": None, "completion_tokens": 7.5}])
 @pytest.mark.parametrize("batch", [(), ("--batch", "--poll", "0.05")])
 def test_usage_that_is_not_told_is_estimated(tmp_path, run, server, answers, usage, batch):
     write_dataset(tmp_path, n_users=2, n_items=2, per_user=2, reviews=False)
@@ -490,15 +488,14 @@ def test_a_server_that_refuses_everything_ends_the_run_with_its_words(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "reason"),
-    [(400, {"error": FILTERED}, "content management policy"), (400, TOO_LONG, "maximum context length is 512")],
+    ("body", "reason", "number"),
+    [({"error": FILTERED}, "content management policy", 0), (TOO_LONG, "maximum context length is 512", 3)],
 )
 @pytest.mark.parametrize("batch", [(), ("--batch", "--poll", "0.05")])
-@pytest.mark.parametrize("number", [0, 3])
-def test_a_refused_prompt_fails_alone(tmp_path, run, server, answers, status, body, reason, batch, number):
+def test_a_refused_prompt_fails_alone(tmp_path, run, server, answers, body, reason, batch, number):
     write_dataset(tmp_path, reviews=False)
     # the item, not the users who have read it: what is said of it comes first
-    server.set(refusals=[(f"words:number {number}\\n\\nReviews", status, body)])
+    server.set(refusals=[(f"words:number {number}\\n\\nReviews", 400, body)])
     done = run(*batch)
     stored = answers()
     assert done.returncode == 0 and stored["answer"].notna().sum() == 10 and "The server " not in done.stderr
