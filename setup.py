@@ -52,7 +52,7 @@ setup(
         "psutil>=5.9",
         "tqdm>=4.65",  # also our progress bars
         # What this package needs beside
-        "ray[tune]>=2.49",  # ray.tune.Checkpoint and the like, on Python 3.13
+        "ray[tune]>=2.49",  # has wheels for Python 3.13; newer ones are what is tested
         "pyarrow>=15",  # text tables
         "threadpoolctl>=3",  # the same embeddings with any number of threads
         "packaging>=22",  # reads the ranges of this list
