@@ -23,6 +23,8 @@ from .trainer import IRLLRecTrainer
 
 def register() -> None:
     """Register our models with RecBole. Called once, on ``import recbole_irllrec``."""
+    # what a saved data set or data loader is compared by before it is taken for that of a run; compat adds to a copy
+    dataset_arguments.extend(evaluation.SETTINGS)
     compat.apply()
     for model in zoo.models():
         # RecBole takes <Model>Dataset and <Model>Trainer where they are there
@@ -32,8 +34,6 @@ def register() -> None:
     recbole.data.utils.FullSortEvalDataLoader = evaluation.FullRanking
     quick_start = recbole.quick_start.quick_start
     quick_start.get_trainer = popularity.trainers(quick_start.get_trainer)
-    # what a saved data set or data loader is compared by before it is taken for that of a run
-    dataset_arguments.extend(evaluation.SETTINGS)
     _extend_config()
     _bring_the_import_along()
 
