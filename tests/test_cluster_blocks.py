@@ -75,6 +75,7 @@ def test_a_node_is_lost_in_the_middle(cluster):
     assert parts == tuple(range(24)) and len(set(nodes)) >= 2
 
 
+@pytest.mark.slow
 def test_what_a_block_raises_is_raised_here(cluster):
     def refuse(part: int) -> int:
         if part == 3:
@@ -85,6 +86,7 @@ def test_what_a_block_raises_is_raised_here(cluster):
         list(in_order(refuse, range(9)))
 
 
+@pytest.mark.slow
 def test_a_task_on_a_cluster_sees_no_gpu_that_it_was_not_given(cluster):
     with connected(cluster.address):
         assert set(in_order(lambda _part: os.environ.get("CUDA_VISIBLE_DEVICES"), range(4))) == {""}
