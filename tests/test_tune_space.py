@@ -15,7 +15,20 @@ from recbole_irllrec.runs import config_of, load_splits
 from recbole_irllrec.tuning.search import Optuna, Random
 from recbole_irllrec.tuning.space import RandomDrawer, check_space, default_path, read_space, text_variants
 
-MODELS = ("IRLLRec", "LightGCN", "SGL", "NGCF", "BPR", "SimpleX", "MultiVAE", "EASE", "ItemKNN")
+MODELS = (
+    "IRLLRec",
+    "LightGCN",
+    "SGL",
+    "NGCF",
+    "BPR",
+    "SimpleX",
+    "MultiVAE",
+    "EASE",
+    "ItemKNN",
+    "L3AE",
+    "CollectiveEASE",
+    "AdditiveEASE",
+)
 SPACE = """
 ranking_loss: {choice: [bpr, softmax]}
 softmax_temperature: {uniform: [0.1, 0.4], when: {ranking_loss: softmax}}
