@@ -91,7 +91,9 @@ def _join(address: str, options: dict) -> None:
                 ray.init(found, **options)
                 return
             except (ConnectionError, RuntimeError, ValueError) as error:
-                reason = str(error).splitlines()[0].rstrip(".")
+                first, *more = (line.strip() for line in str(error).splitlines() if line.strip())
+                # of a server's traceback the last line is the reason
+                reason = (f"{first} {more[-1]}" if more and first.endswith(":") else first).rstrip(".")
     raise IRLLRecError(
         f"The Ray address {address} cannot be joined ({reason}): start a cluster there (ray start --head), or leave "
         f"the address out for a Ray on this machine."
