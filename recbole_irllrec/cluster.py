@@ -23,10 +23,8 @@ R = TypeVar("R")
 _PATIENCE = 5  # seconds to wait for an answer
 # Ray gives up on its own processes where they do not start within half a minute or a whole one.
 _ON_A_BUSY_MACHINE = {"RAY_agent_register_timeout_ms": "300000", "RAY_worker_register_timeout_seconds": "300"}
-# A task sees the GPUs that it was given and no others, also where it was given none; it knows the user's models.
-_ENVIRONMENT = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"} | {
-    name: value for name, value in os.environ.items() if name == own_models.VARIABLE
-}
+# A task sees the GPUs that it was given and no others, also where it was given none.
+_GPUS_AS_GIVEN = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
 
 
 @contextlib.contextmanager
@@ -45,7 +43,7 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.CRITICAL,
-        "runtime_env": {"env_vars": _ENVIRONMENT},
+        "runtime_env": {"env_vars": _GPUS_AS_GIVEN | own_models.environment()},
     }
     try:
         if address is None:

@@ -110,8 +110,22 @@ def load() -> None:
     """
     for entry in entry_points(group=ENTRY_POINTS):
         _import(entry.value, f"which the package {entry.dist.name if entry.dist else '?'} names")
-    for name in filter(None, map(str.strip, os.environ.get(VARIABLE, "").split(","))):
+    for name in _named():
         _import(name, f"which {VARIABLE} names")
+    os.environ |= environment()  # for children that begin elsewhere
+
+
+def environment() -> dict[str, str]:
+    """What a process in another folder needs in its environment to know the same models."""
+    return {VARIABLE: ",".join(map(_absolute, _named()))} if _named() else {}
+
+
+def _absolute(name: str) -> str:
+    return str(Path(name).absolute()) if name.endswith(".py") else name
+
+
+def _named() -> list[str]:
+    return [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
 
 
 def _import(name: str, whence: str) -> None:

@@ -12,7 +12,7 @@ from recbole.quick_start import run_recbole
 from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_irllrec.model import losses
-from recbole_irllrec.model.graph import InteractionGraph, dropped, interaction_intents, propagate
+from recbole_irllrec.model.graph import InteractionGraph, draw_neighbours, dropped, interaction_intents, propagate
 from recbole_irllrec.model.irllrec import IRLLRec
 
 NO_TEXT = {"profile_weight": 0, "pairwise_weight": 0, "translation_weight": 0, "matching_weight": 0}
@@ -319,3 +319,38 @@ def test_dropped_entries_have_the_transposed_gradient():
         return propagate(graph, embedding, 2, dropped(graph, 0.4))[-1]
 
     assert torch.autograd.gradcheck(product, (x,))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9))
+def test_drawn_neighbours_are_different_neighbours(seed, limit):
+    rng = np.random.default_rng(seed)
+    graph = InteractionGraph(rng.integers(0, 6, 30), rng.integers(0, 7, 30), 7, 8)  # the last of each has no edge
+    neighbours, there = draw_neighbours(graph, torch.arange(15), limit)
+    for node, (found, valid) in enumerate(zip(neighbours, there, strict=True)):
+        all_of_it = set(graph.col[graph.crow[node] : graph.crow[node + 1]].tolist())
+        drawn = found[valid].tolist()
+        assert len(drawn) == len(set(drawn)) == min(limit, len(all_of_it)) and set(drawn) <= all_of_it
+
+
+def test_each_neighbour_is_drawn_as_often():
+    graph = InteractionGraph(np.zeros(7, int), np.arange(7), 1, 7)
+    torch.manual_seed(0)
+    drawn = torch.cat([draw_neighbours(graph, torch.tensor([0]), 3)[0].flatten() for _ in range(2000)])
+    counts = torch.bincount(drawn - 1, minlength=7) / 2000
+    torch.testing.assert_close(counts, torch.full((7,), 3 / 7), atol=0.04, rtol=0)
+
+
+def test_intents_of_all_drawn_neighbours_are_exact():
+    """In values and in gradients, of nodes without edges, too."""
+    rng = np.random.default_rng(0)
+    graph = InteractionGraph(rng.integers(0, 5, 14), rng.integers(0, 6, 14), 7, 8).double()
+    leaves = [torch.tensor(rng.normal(size=shape), requires_grad=True) for shape in ((15, 4), (15, 4), (4, 3), (4, 3))]
+    upstream = torch.tensor(rng.normal(size=(15, 4)))
+
+    def found(limit):
+        first, second, c, e = leaves
+        r = interaction_intents(graph, [first, second], c, e, torch.arange(15), limit=limit)
+        return r, torch.autograd.grad((r * upstream).sum(), leaves)
+
+    torch.testing.assert_close(found(14), found(None))

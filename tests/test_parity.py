@@ -49,6 +49,7 @@ def build(case, make_config, dtype) -> IRLLRec:
         matching_weight=float(case["weight.kd_int_weight_3"]),
         teacher_momentum=0.999,
         contrast_nodes="all",
+        intent_neighbours="all",
     )
     texts = {
         "profile": np.concatenate([case["user_profile"], case["item_profile"]]),

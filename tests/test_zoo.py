@@ -13,7 +13,7 @@ from command import in_a_process
 from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import get_trainer
 
-from recbole_irllrec import compat
+from recbole_irllrec import compat, zoo
 from recbole_irllrec.errors import IRLLRecError
 
 compat.apply()
@@ -34,6 +34,11 @@ SETTINGS = {
     "NCL": {"num_clusters": 100, "warm_up_step": 0},  # There must be fewer clusters than users and items.
 }
 FAST = ["BPR", "EASE", "ItemKNN", "LightGCN", "LINE", "Pop"]
+# What a model of ours can be made of, each part once by default: encoders, alignments, texts alone, RecBole's models.
+OURS_FAST = ["SGL", "IRLLRecDCCF", "RLMRecConSimGCL", "RLMRecGenBIGCF", "AlphaRec", "IRLLRecBPR"]
+OURS = sorted(
+    {model.name for model in zoo.models()} | {"IRLLRecNGCF", "IRLLRecSimpleX", "IRLLRecNeuMF", "RLMRecConLINE"}
+)
 ALL = sorted(
     name
     for name in compat.model_names()
@@ -87,13 +92,20 @@ def test_the_zoo_is_complete():
     assert len(ALL) == 33 and set(FAST) < set(ALL) and set(SETTINGS) < set(ALL)
 
 
-@pytest.mark.parametrize("model", FAST)
+@pytest.mark.parametrize("model", [*FAST, *OURS_FAST])
 def test_model_trains_and_scores_the_same_when_loaded(tmp_path, model, small):
     scores = train(model, "small", **small)
     assert all(0 <= score <= 1 for score in scores.values())
     assert evaluate(checkpoint(tmp_path)) == scores
     if model in ("LightGCN", "ItemKNN"):
         assert evaluate_afresh(checkpoint(tmp_path)) == dict(scores)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [name for name in OURS if name not in OURS_FAST])
+def test_other_model_of_ours_trains_and_scores_the_same_when_loaded(tmp_path, model, small):
+    scores = train(model, "small", **small)
+    assert evaluate(checkpoint(tmp_path)) == scores
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ import pandas as pd
 import yaml
 from measuring import SyntheticDataset, seconds
 from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_seed
+from recbole.utils import get_trainer, init_seed
 
+from recbole_irllrec import compat
 from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import load_config
 from recbole_irllrec.settings.sources import defaults
@@ -79,7 +80,11 @@ class Run:
     @cached_property
     def model(self):
         init_seed(self.config["seed"], self.config["reproducibility"])
-        return get_model(self.config["model"])(self.config, self.loaders[0].dataset).to(self.config["device"])
+        return self.make(self.loaders[0].dataset).to(self.config["device"])
+
+    def make(self, dataset):
+        """A new model."""
+        return compat.get_model(self.config["model"])(self.config, dataset)
 
     def trainer(self):
         """A new one."""

@@ -45,7 +45,7 @@ def get_model(model_name: str) -> type:
         IRLLRecError: there is no such model, or a package that it needs is not installed.
     """
     if ours := zoo.find(model_name):
-        if ours.is_recboles:
+        if ours.recboles and ours.is_recboles:
             get_model(ours.recboles)
         return ours.load()
     path = find_model(model_name)

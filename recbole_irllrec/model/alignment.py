@@ -176,7 +176,9 @@ class Alignment(nn.Module):
         if encoded.intents is not None:
             return NodeEmbeddings(nodes, encoded.intents(nodes))
         prototypes = self.user_prototypes, self.item_prototypes
-        return NodeEmbeddings(nodes, interaction_intents(self._graph[0], encoded.layers, *prototypes, nodes))
+        limit = None if self.settings.intent_neighbours == "all" else self.settings.intent_neighbours
+        revealed = interaction_intents(self._graph[0], encoded.layers, *prototypes, nodes, limit=limit)
+        return NodeEmbeddings(nodes, revealed)
 
     @property
     def _limit(self) -> int | None:

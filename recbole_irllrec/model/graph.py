@@ -8,6 +8,7 @@ some nodes alone is computed in their neighbourhood: the graph of the edges that
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -348,6 +349,27 @@ def mean_of_similar(neighbourhood: Neighbourhood, described: Tensor, embedding: 
     return total / row_sum.clamp_min(torch.finfo(total.dtype).tiny)
 
 
+def draw_neighbours(graph: InteractionGraph, nodes: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+    """At most so many neighbours of each node: all of them, or as many different ones, each with the same chance.
+
+    Args:
+        graph: the graph.
+        nodes: [n].
+        limit: m.
+
+    Returns:
+        [n, m] nodes, and [n, m] bool, which of them are there: those of a node with fewer are filled up.
+    """
+    start, degree = graph.crow[nodes], graph.crow[nodes + 1] - graph.crow[nodes]
+    place = torch.arange(limit, device=nodes.device)
+    # evenly spaced in the row, from a drawn one on
+    first = (torch.rand(len(nodes), device=nodes.device) * degree).long()[:, None]
+    many = degree[:, None].clamp_min(1)
+    drawn = torch.where(many > limit, (first + place * many // limit) % many, place.minimum(many - 1))
+    entries = (start[:, None] + drawn).clamp_max(len(graph.col) - 1)
+    return graph.col[entries].long(), place < degree[:, None]
+
+
 def interaction_intents(
     graph: InteractionGraph,
     layers: list[Tensor],
@@ -355,6 +377,7 @@ def interaction_intents(
     item_prototypes: Tensor,
     nodes: Tensor,
     averaged: list[Tensor] | None = None,
+    limit: int | None = None,
 ) -> Tensor:
     """The intents that the graph reveals of some nodes (IRLLRec, intent-aware aggregation).
 
@@ -367,16 +390,34 @@ def interaction_intents(
         user_prototypes: [d, K]; item_prototypes: [d, K].
         nodes: [n] sorted, each once. Only they and their neighbours are computed with.
         averaged: tensors [N, d], what is averaged in place of each layer.
+        limit: how many neighbours of a node stand for all of them; without it, the means are exact.
 
     Returns:
         [n, d], the mean over the layers; a node without edges has a zero row.
     """
-    neighbourhood = graph.neighbourhood(nodes)
-    gathered = []
-    for layer, others in zip(layers, averaged or layers, strict=True):
-        embedding = F.embedding(neighbourhood.nodes, layer)
-        described = described_by_prototypes(embedding, neighbourhood.n_users, user_prototypes, item_prototypes)
-        if others is not layer:
-            embedding = F.embedding(neighbourhood.nodes, others)
-        gathered.append(mean_of_similar(neighbourhood, described, embedding))
-    return torch.stack(gathered).mean(dim=0)
+    if limit is None:
+        neighbourhood = graph.neighbourhood(nodes)
+        members, n_users = neighbourhood.nodes, neighbourhood.n_users
+        mean = partial(mean_of_similar, neighbourhood)
+    else:
+        neighbours, there = draw_neighbours(graph, nodes, limit)
+        members, places = torch.cat([nodes, neighbours.flatten()]).unique(return_inverse=True)
+        n_users = int((members < graph.n_users).sum())
+        own, others = places[: len(nodes)], places[len(nodes) :].view_as(neighbours)
+        mean = partial(_mean_of_drawn, own, others, there)
+    means = []
+    for layer, source in zip(layers, averaged or layers, strict=True):
+        embedding = F.embedding(members, layer)
+        described = described_by_prototypes(embedding, n_users, user_prototypes, item_prototypes)
+        means.append(mean(described, embedding if source is layer else F.embedding(members, source)))
+    return torch.stack(means).mean(dim=0)
+
+
+def _mean_of_drawn(own: Tensor, others: Tensor, there: Tensor, described: Tensor, embedding: Tensor) -> Tensor:
+    """`mean_of_similar` with [n, m] neighbours of [n] nodes, those that are there, by their places in the arguments."""
+    described = F.normalize(described)
+    likeness = (F.embedding(others, described) @ F.embedding(own, described)[:, :, None]).squeeze(2)
+    weight = (likeness + 1) / 2 * there
+    total = (weight[:, None] @ F.embedding(others, embedding)).squeeze(1)
+    row_sum = weight.sum(dim=1, keepdim=True)
+    return total / torch.where(row_sum > 0, row_sum, 1)  # a gradient through tiny ones would be no number

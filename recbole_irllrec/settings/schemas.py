@@ -136,6 +136,7 @@ class AlignmentSettings(ProfileSettings):
 
     part = "intent_alignment"
     n_intents: int = Count
+    intent_neighbours: Annotated[int, Count] | Literal["all"]
     fusion: Literal["text", "sum", "gate"]
     pairwise_weight: float = Weight
     pairwise_temperature: float = Temperature
