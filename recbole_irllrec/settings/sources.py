@@ -31,6 +31,7 @@ def read_settings(config) -> Any:
     """
     schema = _entry(config["model"]).settings
     _refuse_misspelt(config, schema.names())
+    _complete(config, schema.names())
     try:
         return schema.model_validate({name: config[name] for name in schema.names()})
     except ValidationError as error:
@@ -96,6 +97,15 @@ def _entry(model: str) -> zoo.Model:
     found = zoo.find(model)
     assert found is not None, f"{model} is none of our models"
     return found
+
+
+def _complete(config, names: Iterable[str]) -> None:
+    """Give the settings of an earlier release's checkpoint those that have come since, by default."""
+    missing = [name for name in names if name not in config]
+    if missing:
+        known = defaults(config["model"], config["dataset"], {"preset": config["preset"]}, yaml.SafeLoader)
+        for name in missing:
+            config[name] = known[name]
 
 
 def _refuse_misspelt(config, ours: Iterable[str]) -> None:
