@@ -15,11 +15,14 @@ from tiny_data import SETTINGS, write_tiny, write_tiny_tables
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.benchmark import results
-from recbole_irllrec.benchmark.execute import Resources, _Execution, execute
-from recbole_irllrec.benchmark.plan import Options, continued, fingerprint, rows, shared
-from recbole_irllrec.benchmark.results import Key, begin, read_plan, read_record, read_results, write_plan
+from recbole_irllrec.benchmark.execute import execute
+from recbole_irllrec.benchmark.plan import Options, continued, rows, shared
+from recbole_irllrec.benchmark.results import begin, read_plan, read_results, write_plan
 from recbole_irllrec.cluster import connected
 from recbole_irllrec.runs import config_of, load_splits
+from recbole_irllrec.runs.fingerprints import fingerprint
+from recbole_irllrec.runs.folder import Key, read_record
+from recbole_irllrec.runs.pool import Pool, Resources
 from recbole_irllrec.settings.schemas import AlignmentSettings
 
 OUT = Path("results/tiny")
@@ -99,8 +102,8 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
     Path("tiny.yaml").write_text("eval_step: 1\nn_intents: 4\nembedding_size: 8\n")
     Path("spaces/IRLLRec.yaml").write_text("# Few,\n# for the time.\nedge_dropout: {uniform: [0, 0.2]}\n# no more\n")
     started = []
-    start_run = _Execution._start
-    monkeypatch.setattr(_Execution, "_start", lambda self, t: [start_run(self, t), started.append(len(self._running))])
+    start_run = Pool._start
+    monkeypatch.setattr(Pool, "_start", lambda self, job: started.append(len(self.running) + 1) or start_run(self, job))
     models = ["IRLLRec", "IRLLRec-without-text", "IRLLRec:published", "IRLLRec[profile_weight=0,pairwise_weight=1e-2]"]
     asked = [*ARGUMENTS, "--epochs", 1, "--max-concurrent", 2, "--config-files", "tiny.yaml"]
     run(*asked, "--models", ",".join(models))
@@ -218,7 +221,7 @@ def test_runs_from_before_a_mend_are_not_taken_for_those_after_it(monkeypatch):
     write_tiny(Path("data"))
     splits = load_splits("tiny", Path("data"), settings=SETTINGS)
     after = [fingerprint(config_of(model, splits, {}), splits) for model in ("Pop", "EASE")]
-    monkeypatch.setattr("recbole_irllrec.benchmark.plan.MENDED", {})
+    monkeypatch.setattr("recbole_irllrec.runs.fingerprints.MENDED", {})
     before = [fingerprint(config_of(model, splits, {}), splits) for model in ("Pop", "EASE")]
     assert after[0] != before[0] and after[1] == before[1]
 
@@ -231,12 +234,15 @@ def test_runs_from_before_a_mend_are_not_taken_for_those_after_it(monkeypatch):
         (["--models", "BPR:published"], "There is no model BPR:published: presets are of IRLLRec."),
         (
             ["--models", "BPR[lerning_rate=0.1]"],
-            r"row BPR\[lerning_rate=0.1\] changes lerning_rate, .*mean learning_rate",
+            r"row BPR\[lerning_rate=0.1\]: the model BPR has no setting lerning_rate; did you mean learning_rate",
         ),
-        (["--models", "BPR[metrics=5]"], "changes metrics, which is no setting of BPR: leave it out"),
+        (["--models", "BPR[metrics=5]"], "metrics is not a setting of the model, but of the data"),
         (["--models", "BPR[learning_rate]"], "says 'learning_rate': write setting=value"),
         (["--models", "BPR[learning_rate=1"], "does not end with its bracket"),
-        (["--models", "IRLLRec[profile_weight=-1]"], "The setting profile_weight .* is -1"),
+        (
+            ["--models", "IRLLRec[profile_weight=-1]"],
+            r"The row IRLLRec\[.*\]: The setting profile_weight .* is -1",
+        ),
         (["--models", "IRLLRec:best"], "The setting preset .* is 'best'"),
         (
             ["--models", "BPR", "--metrics", "Recall,RMSE"],

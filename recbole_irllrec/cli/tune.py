@@ -87,13 +87,14 @@ def tune(
     """
     from ..cluster import connected
     from ..data.loading import setting_in_files
-    from ..runs import load_splits
-    from ..tuning import space as spaces
+    from ..runs.space import default_path, read_space
+    from ..runs.splits import load_splits
+    from ..tuning.plan import Plan, check
     from ..tuning.records import Folder
-    from ..tuning.sweep import Plan, check, run
+    from ..tuning.sweep import run
     from .log import log_to_stderr
 
-    found_space = spaces.read_space(space or spaces.default_path(model))
+    found_space = read_space(space or default_path(model))
     with log_to_stderr():
         metric = metric or setting_in_files("valid_metric", dataset, data_path, config_files) or "NDCG@10"
         splits = load_splits(dataset, data_path, config_files, {"valid_metric": metric}, model)
