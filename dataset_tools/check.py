@@ -107,7 +107,7 @@ def check(config, store: Path | None = None) -> Report:
             except IRLLRecError as error:
                 refusals.append(str(error))
     warnings = _Warnings()
-    logging.getLogger().addHandler(warnings)
+    logging.getLogger("recbole_irllrec").addHandler(warnings)
     try:
         for kind in kinds:  # each alone, so that each says what is wrong with it
             try:
@@ -115,7 +115,7 @@ def check(config, store: Path | None = None) -> Report:
             except IRLLRecError as error:
                 refusals.append(str(error))
     finally:
-        logging.getLogger().removeHandler(warnings)
+        logging.getLogger("recbole_irllrec").removeHandler(warnings)
     warnings.said += _evidence_warnings(config, train, store)
     return Report(
         dataset=config["dataset"],
