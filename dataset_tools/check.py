@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
-from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import split_datasets
-from recbole_irllrec.data.table_file import TableMetadata
 from recbole_irllrec.data.text import KINDS, locate, resolve
 from recbole_irllrec.data.training import SIDES, TrainingTokens
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.settings.sources import read_settings
+from recbole_irllrec.tables.intents import IntentTable
+from recbole_irllrec.tables.table_file import TableMetadata
 
 from .generate import evidence_outside, store_path
 from .generation.store import open_store

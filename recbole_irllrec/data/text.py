@@ -13,10 +13,10 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from ..errors import IRLLRecError
+from ..tables.intents import IntentTable, open_table
+from ..tables.table_file import Rows, TableFile
 from ..text.default import cache_folder, default_tables
 from ..text.reduction import fit_projection
-from .intents import IntentTable, open_table
-from .table_file import Rows, TableFile
 from .training import SIDES, TrainingTokens
 
 Table: TypeAlias = TableFile | IntentTable

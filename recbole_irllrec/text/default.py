@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..data.features import read_features
-from ..data.intents import IntentTable
 from ..errors import IRLLRecError
+from ..tables.features import read_features
+from ..tables.intents import IntentTable
 from .encoders import TfidfSvdEncoder, embed_texts
 from .profiles import item_texts, user_texts
 
