@@ -88,7 +88,7 @@ def test_the_best_on_validation_is_tested_and_can_be_run_again(ray_here, tmp_pat
     for name, value in again["test_result"].items():
         assert first[f"test {name}"] == value and first[f"valid {name}"] == again["best_valid_result"][name]
     # popularity on the same test
-    popular = folder.read("popularity.json")["test"]
+    popular = folder.read("sweep.json")["popularity"]
     assert popular == again["popularity_result"]
     ours = found["seeds"]["test ndcg@10"].mean()
     assert f"reaches ndcg@10 {popular['ndcg@10']:.4f} on the same test, IRLLRec {ours:.4f}" in found["compared"]

@@ -15,6 +15,7 @@ from .statistics import over_seeds, ranks
 COSTS = {
     "parameters": ("parameters trained by gradients", 1, "{:,.0f}"),
     "seconds": ("training, s", 1, "{:.1f}"),
+    "processor_seconds": ("of it on processors, s", 1, "{:.1f}"),
     "seconds_to_best": ("to best epoch, s", 1, "{:.1f}"),
     "inference_seconds": ("inference, s", 1, "{:.2f}"),
     "peak_memory": ("peak memory, MiB", 2**20, "{:,.0f}"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .options import Address, ConfigFiles, DataPath
+from .options import Address, ConfigFiles, DataPath, MaxConcurrent
 
 if TYPE_CHECKING:
     from ..benchmark.results import Results
@@ -104,10 +104,7 @@ def benchmark(
     ] = None,
     cpus_per_run: Annotated[int, typer.Option(min=1, help="CPUs of a run, and so its threads.")] = 1,
     gpus_per_run: Annotated[float, typer.Option(min=0, help="GPUs of a run, e.g. 0.25.")] = 0,
-    max_concurrent: Annotated[
-        int | None,
-        typer.Option(min=1, help="The most runs at a time; as many as there is room for.", show_default=False),
-    ] = None,
+    max_concurrent: MaxConcurrent = None,
     address: Address = None,
 ) -> None:
     """Train models on one split with several seeds and compare them; `report DIR` writes the report again.

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .options import Address, ConfigFiles, DataPath
+from .options import Address, ConfigFiles, DataPath, MaxConcurrent
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -70,10 +70,7 @@ def tune(
     address: Address = None,
     cpus_per_trial: Annotated[float, typer.Option(min=0.1, help="CPUs, and so threads, for each trial.")] = 1,
     gpus_per_trial: Annotated[float, typer.Option(min=0, help="GPUs for each trial; 0.5 puts two on one.")] = 0,
-    max_concurrent: Annotated[
-        int | None,
-        typer.Option(min=1, help="Trials at a time; without it, as many as there are CPUs and GPUs for."),
-    ] = None,
+    max_concurrent: MaxConcurrent = None,
     time_budget: Annotated[
         float | None,
         typer.Option(min=1, help="Seconds; then trials are cut short and the best so far is reported."),

@@ -5,6 +5,7 @@ import platform
 import resource
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from importlib import metadata
@@ -62,13 +63,15 @@ def attempt(
         folder, on_evaluation, resume: as of `training.train`.
 
     Returns:
-        The record: ``error``, None if all went well, and its ``traceback``; of a run that was trained what `validated`
-        says, and of one that was tested what `tested` says.
+        The record: ``error``, None if all went well, and its ``traceback``; of a run that was trained ``parameters``,
+        ``seconds``, those of the processor, which other work changes little, and what `validated` says; of one that
+        was tested what `tested` says.
     """
     import torch._dynamo  # else an optimizer does, in the time of training
 
     torch.set_num_threads(threads)
     record: Record = {"error": None}
+    begun = time.process_time()
     with threadpool_limits(threads):
         try:
             if job.checkpoint is not None:
@@ -77,7 +80,8 @@ def attempt(
                 found = test(job.model, splits, job.settings, checkpoint)
                 return Done(record | tested(found, threads), found.per_user)
             run = train(job.model, splits, job.settings, folder, on_evaluation=on_evaluation, resume=resume)
-            record |= {"parameters": run.n_parameters, "seconds": run.seconds, **validated(run.history)}
+            record |= {"processor_seconds": time.process_time() - begun, "parameters": run.n_parameters}
+            record |= {"seconds": run.seconds, **validated(run.history)}
             if not job.tests:
                 return Done(record)
             found = run.test()
