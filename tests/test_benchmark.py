@@ -224,11 +224,11 @@ def test_rows_are_named_in_brackets_or_in_a_file():
     ]
     assert not any("n_layers" in drawn for drawn in found["bare"].drawn) and not found["theirs"].tunable
     plan = {"models": {"EASE": {}}}
-    assert referred(plan, options, list(found.values()))["reference"] == "EASE"
-    assert referred(plan, replace(options, reference="bare"), list(found.values()))["reference"] == "bare"
-    assert referred({"models": {}}, options, list(found.values()))["reference"] == "BPR"
+    assert referred(plan, None, found.values())["reference"] == "EASE"
+    assert referred(plan, "bare", found.values())["reference"] == "bare"
+    assert referred({"models": {}}, None, found.values())["reference"] == "BPR"
     with pytest.raises(IRLLRecError, match="There is no row bar to refer to: take one of EASE, BPR, "):
-        referred(plan, replace(options, reference="bar"), list(found.values()))
+        referred(plan, "bar", found.values())
 
 
 @pytest.mark.parametrize(

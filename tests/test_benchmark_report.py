@@ -261,6 +261,17 @@ def test_the_page_draws_its_plots_alone_and_without_complaint(folder, tmp_path):
     assert shown.count('class="errorbar"') > 4 and "IRLLRec:published" in shown
 
 
+def test_another_reference(folder, capsys):
+    assert "no row BPR to refer to: take one of IRLLRec, " in refusal(
+        capsys, "benchmark", "report", folder, "--reference", "BPR"
+    )
+    run("benchmark", "report", folder, "--reference", "EASE")
+    assert set(pd.read_csv(folder / "tests.csv")["model"]) == {"IRLLRec", "IRLLRec:published", "NGCF"}
+    assert read_results(folder).reference == "EASE" and "## EASE against each" in (folder / "report.md").read_text()
+    write_plan(folder, {**read_plan(folder), "reference": "NCL"})
+    assert read_results(folder).reference == "IRLLRec"  # no run of NCL has ended well
+
+
 def test_refused(folder, capsys):
     assert "no benchmark in elsewhere" in refusal(capsys, "benchmark", "report", "elsewhere")
     (folder / PLAN).write_text("[1]")

@@ -1,4 +1,4 @@
-"""Imports run one way: neither modules nor folders import each other in a circle."""
+"""What holds of every module: imports run one way, and nobody writes into the root logger."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -60,3 +60,15 @@ def test_no_circle(unit):
         TopologicalSorter(graph).prepare()
     except CycleError as circle:
         pytest.fail(" imports ".join(reversed(circle.args[1])))
+
+
+def test_nobody_logs_as_the_root():
+    """It is RecBole's, and the user's."""
+    anonymous = []
+    for name, file in modules().items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            called = node.func if isinstance(node, ast.Call) else None
+            asks = getattr(called, "attr", getattr(called, "id", None)) == "getLogger"
+            if asks and not node.args and not node.keywords:
+                anonymous.append(f"{name}, line {node.lineno}")
+    assert not anonymous

@@ -1,6 +1,8 @@
 """Conducts a benchmark: what is asked for goes in, a folder of results comes out. Studies call it, and the command."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +21,7 @@ from ..runs.training import popularity_of
 from .execute import execute
 from .plan import Options, check, continued, referred, rows, shared
 from .report import write_report
-from .results import SPLIT, Results, begin, read_plan, read_results
+from .results import SPLIT, Results, begin, read_plan, read_results, write_plan
 
 
 class Data(NamedTuple):
@@ -68,7 +70,7 @@ def conduct(
     before = read_plan(folder)  # refuses a folder of something else
     config, given = _settings_of(data)
     asked = rows(options, given)
-    referred(before or {"models": {}}, options, asked)  # refuses the reference
+    referred(before or {"models": {}}, options.reference, asked)  # refuses the reference
     for row in asked:
         check(row, options, lambda row, settings: data.config(row.settings(settings), row.model))
     # Ray first: what it refuses leaves nothing behind.
@@ -78,13 +80,27 @@ def conduct(
         plan = shared(asked, splits, how)
         if (before := read_plan(folder)) is not None:
             plan = continued(before, plan, folder)
-        plan = referred(plan, options, asked)
+        plan = referred(plan, options.reference, asked)
         if "popularity" not in plan:
             plan["popularity"] = popularity_of(asked[0].model, splits, asked[0].common)
         begin(folder, plan, splits, command)
         execute(asked, options.seeds, splits, folder, plan, resources, say)
         results = read_results(folder)
         return results, write_report(results, folder)
+
+
+def report_again(folder: Path, reference: str | None = None) -> list[Path]:
+    """Make the report of a folder anew, with another reference if one is given; returns its files.
+
+    Raises:
+        IRLLRecError: there is no benchmark in the folder, no run has ended well, or there is no such row.
+    """
+    with alone(folder) if reference else nullcontext():
+        results = read_results(folder)
+        if reference:
+            results = replace(results, plan=referred(results.plan, reference))
+            write_plan(folder, results.plan)
+        return write_report(results, folder)
 
 
 def _settings_of(data: Data) -> tuple[Config, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.resources import files
@@ -310,14 +310,14 @@ def continued(before: Plan, now: Plan, folder: Path) -> Plan:
     return before
 
 
-def referred(plan: Plan, options: Options, rows: Sequence[Row]) -> Plan:
-    """What runs share, with the row that the others are tested against: the one asked for, or before, or the first.
+def referred(plan: Plan, wanted: str | None, rows: Iterable[Row] = ()) -> Plan:
+    """What runs share, with the row that the others are tested against: the one wanted, or before, or the first.
 
     Raises:
         IRLLRecError: there is no such row.
     """
     there = list(dict.fromkeys([*plan["models"], *(row.name for row in rows)]))
-    wanted = options.reference or plan.get("reference") or there[0]
-    if wanted not in there:
-        raise IRLLRecError(f"There is no row {wanted} to refer to: take one of {', '.join(there)} (--reference).")
-    return {**plan, "reference": wanted}
+    chosen = wanted or plan.get("reference") or there[0]
+    if chosen not in there:
+        raise IRLLRecError(f"There is no row {chosen} to refer to: take one of {', '.join(there)} (--reference).")
+    return {**plan, "reference": chosen}

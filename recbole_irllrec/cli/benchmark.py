@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from ..benchmark.results import Results
 
 app = typer.Typer(invoke_without_command=True)
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ROW",
+        help="The row that the others are tested against; without it, that of the command before, or the first.",
+        show_default=False,
+    ),
+]
 _MODELS = "IRLLRec,IRLLRec-without-text,LightGCN,SGL,NGCF,BPR,SimpleX,MultiVAE,EASE,ItemKNN,Pop"
 
 
@@ -43,12 +51,7 @@ def benchmark(
             show_default=False,
         ),
     ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ROW", help="The row that the others are tested against; the first by default.", show_default=False
-        ),
-    ] = None,
+    reference: Reference = None,
     seeds: Annotated[
         int,
         typer.Option(
@@ -150,12 +153,12 @@ def benchmark(
 @app.command(epilog="Example: `irllrec benchmark report results/ml-100k`.")
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of results.", show_default=False)],
+    reference: Reference = None,
 ) -> None:
     """Write tables, files and the report of a benchmark again from its stored runs."""
-    from ..benchmark.report import write_report
-    from ..benchmark.results import read_results
+    from ..benchmark.conductor import report_again
 
-    print(*write_report(read_results(folder), folder), sep="\n")
+    print(*report_again(folder, reference), sep="\n")
 
 
 def _listed(text: str) -> list[str]:
