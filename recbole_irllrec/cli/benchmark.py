@@ -39,7 +39,8 @@ def benchmark(
         typer.Option(
             help="Names parted by commas: IRLLRec, general recommenders of RecBole, IRLLRec-without-text (all "
             "alignment weights 0), IRLLRec:published (the preset, which is not tuned), and any of them with settings "
-            f"changed, as IRLLRec[profile_weight=0,fusion=gate]; without --variants, {_MODELS} by default.",
+            "changed, as IRLLRec\\[fusion=gate]; without them and --variants "
+            f"{_MODELS.replace(',', ', ')}.",
             show_default=False,
         ),
     ] = None,

@@ -269,7 +269,7 @@ def _run_best(checked: Checked, folder: Folder, best: Trial, say: Callable[[str]
 
     waiting = deque(seed for seed in keys if not is_done(seed))
     if waiting:
-        with Progress(len(keys), len(keys) - len(waiting), "seed of the best", say) as progress:
+        with Progress(len(keys), len(keys) - len(waiting), "seed", say) as progress:
             for seed, done in Pool(checked.splits, plan.resources, afresh=False).run(waiting, job):
                 known = best.record if seed == own else {"settings": best.settings}
                 record = {**known, **done.record}
