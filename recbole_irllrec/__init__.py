@@ -7,7 +7,9 @@ Importing this package registers IRLLRec with RecBole; nothing else is needed::
     run_recbole(model="IRLLRec", dataset="ml-100k")
 """
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -19,7 +21,7 @@ if (_checkout / "properties" / "model" / "IRLLRec.yaml").is_file():
 from .errors import IRLLRecError  # noqa: E402  (after the path is complete)
 
 try:
-    from .registration import register
+    from . import own_models, registration
 except Exception as error:  # whatever RecBole does on versions that it was not made for
     from .requirements import complaint
 
@@ -27,6 +29,19 @@ except Exception as error:  # whatever RecBole does on versions that it was not 
         raise
     raise ImportError(sentence) from error
 
-register()
+registration.install()
+register = own_models.register
 
-__all__ = ["IRLLRecError", "__version__"]
+# What models of one's own are made of; imported when first asked for.
+_FOR_OWN_MODELS = {"IRLLRec": "irllrec", "GraphEncoder": "encoder", "aligned": "wearing"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FOR_OWN_MODELS:
+        return getattr(importlib.import_module(f"{__name__}.model.{_FOR_OWN_MODELS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = ["GraphEncoder", "IRLLRec", "IRLLRecError", "__version__", "aligned", "register"]
+
+own_models.load()

@@ -15,6 +15,7 @@ from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from . import own_models
 from .errors import IRLLRecError
 
 T = TypeVar("T")
@@ -22,8 +23,10 @@ R = TypeVar("R")
 _PATIENCE = 5  # seconds to wait for an answer
 # Ray gives up on its own processes where they do not start within half a minute or a whole one.
 _ON_A_BUSY_MACHINE = {"RAY_agent_register_timeout_ms": "300000", "RAY_worker_register_timeout_seconds": "300"}
-# A task sees the GPUs that it was given and no others, also where it was given none.
-_GPUS_AS_GIVEN = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}}
+# A task sees the GPUs that it was given and no others, also where it was given none; it knows the user's models.
+_ENVIRONMENT = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"} | {
+    name: value for name, value in os.environ.items() if name == own_models.VARIABLE
+}
 
 
 @contextlib.contextmanager
@@ -39,7 +42,11 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
         IRLLRecError: nothing answers at the address, or no node has what a task needs.
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # it tells of lost trials, and so do we
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "runtime_env": _GPUS_AS_GIVEN}
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.CRITICAL,
+        "runtime_env": {"env_vars": _ENVIRONMENT},
+    }
     try:
         if address is None:
             for name, patience in _ON_A_BUSY_MACHINE.items():

@@ -21,21 +21,37 @@ from .settings import sources
 from .trainer import IRLLRecTrainer
 
 
-def register() -> None:
-    """Register our models with RecBole. Called once, on ``import recbole_irllrec``."""
+def install() -> None:
+    """Make RecBole know our models. Called once, on ``import recbole_irllrec``."""
     # what a saved data set or data loader is compared by before it is taken for that of a run; compat adds to a copy
     dataset_arguments.extend(evaluation.SETTINGS)
     compat.apply()
-    for model in zoo.models():
-        # RecBole takes <Model>Dataset and <Model>Trainer where they are there
-        setattr(recbole.data.dataset, f"{model.name}Dataset", IRLLRecDataset)
-        if model.own_trainer:
-            setattr(recbole.trainer, f"{model.name}Trainer", IRLLRecTrainer)
+    _extend_modules()
     recbole.data.utils.FullSortEvalDataLoader = evaluation.FullRanking
     quick_start = recbole.quick_start.quick_start
     quick_start.get_trainer = popularity.trainers(quick_start.get_trainer)
     _extend_config()
     _bring_the_import_along()
+
+
+def _extend_modules() -> None:
+    """RecBole takes ``<Model>Dataset`` and ``<Model>Trainer`` where its modules have them."""
+
+    def dataset(name: str) -> type:
+        if name.endswith("Dataset") and zoo.find(name.removesuffix("Dataset")):
+            return IRLLRecDataset
+        raise AttributeError(f"module {recbole.data.dataset.__name__!r} has no attribute {name!r}")
+
+    def trainer(name: str) -> type:
+        model = zoo.find(name.removesuffix("Trainer")) if name.endswith("Trainer") else None
+        if model and model.own_trainer:
+            return IRLLRecTrainer
+        if model and model.recboles and (recboles := vars(recbole.trainer).get(f"{model.recboles}Trainer")):
+            return recboles
+        raise AttributeError(f"module {recbole.trainer.__name__!r} has no attribute {name!r}")
+
+    vars(recbole.data.dataset)["__getattr__"] = dataset
+    vars(recbole.trainer)["__getattr__"] = trainer
 
 
 def _extend_config() -> None:
@@ -44,8 +60,9 @@ def _extend_config() -> None:
     load_internal, initialise = config_class._load_internal_config_dict, config_class.__init__
 
     def _load_internal_config_dict(self, model, model_class, dataset):
-        load_internal(self, model, model_class, dataset)
-        if zoo.find(model):
+        ours = zoo.find(model)
+        load_internal(self, ours.recboles if ours and ours.recboles else model, model_class, dataset)
+        if ours:
             below_the_users = sources.defaults(model, dataset, self.external_config_dict, self.yaml_loader)
             self.internal_config_dict.update(below_the_users)
 

@@ -12,7 +12,7 @@ from recbole.quick_start import run_recbole
 from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_irllrec.model import losses
-from recbole_irllrec.model.graph import InteractionGraph, interaction_intents, propagate
+from recbole_irllrec.model.graph import InteractionGraph, dropped, interaction_intents, propagate
 from recbole_irllrec.model.irllrec import IRLLRec
 
 NO_TEXT = {"profile_weight": 0, "pairwise_weight": 0, "translation_weight": 0, "matching_weight": 0}
@@ -97,7 +97,7 @@ def test_no_gradient_reaches_the_interaction_intents_through_the_teacher(irllrec
     alignment = model.alignment
     (actual,) = torch.autograd.grad(terms["matching"], alignment.user_prototypes)
 
-    r = alignment.interaction_intents(model.encode().layers, torch.arange(model.graph.n_nodes)).embedding
+    r = alignment.interaction_intents(model.encode(), torch.arange(model.graph.n_nodes)).embedding
     z = alignment.intent_tower(alignment.intent_texts.embedding)
     fixed = (alignment.teacher_tower(alignment.intent_texts.embedding) + r).detach()
     loss = 0.6 * torch.nn.functional.cross_entropy(z + r, fixed.softmax(dim=1))
@@ -316,6 +316,6 @@ def test_dropped_entries_have_the_transposed_gradient():
 
     def product(embedding):
         torch.manual_seed(0)
-        return propagate(graph, embedding, 2, dropout=0.4)[-1]
+        return propagate(graph, embedding, 2, dropped(graph, 0.4))[-1]
 
     assert torch.autograd.gradcheck(product, (x,))

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import TinyDataset
+from golden_models import TERMS, Case
 
 from recbole_irllrec.model.irllrec import IRLLRec
 
 GOLDEN = Path(os.environ.get("IRLLREC_GOLDEN_DIR") or Path(__file__).parent / "golden")
 CASES = sorted(GOLDEN.glob("*.npz"))
+OTHERS = sorted((GOLDEN / "models").glob("*.npz"))
 
 # golden name -> ours
 PARAMETERS = {
@@ -89,9 +91,9 @@ def gradient(model: IRLLRec, golden_name: str) -> torch.Tensor:
 
 def check_values(case, model: IRLLRec, close) -> None:
     with torch.no_grad():
-        final, layers = model.encode()
-        close(final, np.concatenate([case["user_final"], case["item_final"]]))
-        revealed = model.alignment.interaction_intents(layers, torch.arange(len(final)))
+        encoded = model.encode()
+        close(encoded.final, np.concatenate([case["user_final"], case["item_final"]]))
+        revealed = model.alignment.interaction_intents(encoded, torch.arange(len(encoded.final)))
         close(revealed.embedding, case["interaction_intent"])
     terms = step(model, case)
     close(terms["ranking"], case["loss.bpr_loss"])
@@ -166,3 +168,74 @@ def test_padding_rows_have_no_influence(path, fill, irllrec_config):
         model.item_embedding.weight[0] = fill
     for expected, actual in zip(before, observe(), strict=True):
         torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+
+
+# ---- the other models -----------------------------------------------------------------------------------------------
+
+
+def test_there_are_cases_of_the_other_models():
+    assert {case.stem.partition("_")[0] for case in OTHERS} >= {
+        "lightgcn",
+        "sgl",
+        "simgcl",
+        "dccf",
+        "bigcf",
+        "alpharec",
+    }
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda p: p.stem)
+def test_other_model_equals_the_published_one(path):
+    case = Case(path)
+    model = case.model
+
+    def close(actual, expected):
+        np.testing.assert_allclose(actual.detach(), expected, rtol=1e-10, atol=1e-10)
+
+    model.train()
+    losses = model.calculate_loss(case.batch())
+    sum(losses).backward()
+    terms = dict(zip(model.loss_names, losses, strict=True))
+    expected = case.starting_with("loss.")
+    close(sum(losses), expected.pop("total"))
+    assert {TERMS[name] for name in expected if not name.endswith("_unweighted")} == set(terms)
+    for name, value in expected.items():
+        if not name.endswith("_unweighted"):
+            close(terms[TERMS[name]], value)
+    for name, value in case.starting_with("grad.").items():
+        close(case.gradient(name), value)
+    with torch.no_grad():
+        check_embeddings(case, close)
+
+
+def check_embeddings(case: Case, close) -> None:
+    """The forward pass of training and of evaluation."""
+    model = case.model
+    start = model.get_ego_embeddings()
+    if "masked_nodes" in case.values:
+        hidden = case.tensor("masked_nodes")
+        start = start.index_copy(0, hidden, model.alignment.mask_token.expand(len(hidden), -1))
+    encoded = model.encode(start)
+    names = case.values
+    if "train_final" in names:
+        close(encoded.final, case["train_final"])
+    if "view1_final" in names:
+        for view, name in zip((*encoded.own, encoded.final), ("view1", "view2", "view3"), strict=True):
+            close(view, case[f"{name}_final"])
+    if "layer.gnn" in names:
+        for name, parts in zip(("gnn", "int", "gaa", "iaa"), zip(*encoded.own, strict=True), strict=True):
+            close(torch.stack(parts), case[f"layer.{name}"])
+    if "interaction_intent" in names:
+        close(
+            model.alignment.interaction_intents(encoded, torch.arange(len(start))).embedding, case["interaction_intent"]
+        )
+    if "global_intent" in names:
+        close(encoded.own, case["global_intent"])
+    model.eval()
+    users, items = (vectors[1:] for vectors in model.scoring_embeddings())
+    if "noise.eval" in names:  # ours scores with the means
+        noise = torch.tensor(case["global_intent"] * case["noise.eval"])
+        users, items = users + noise[: len(users)], items + noise[len(users) :]
+    close(users, case["user_final"])
+    close(items, case["item_final"])
+    close(users @ items.T, case["scores"])

@@ -190,7 +190,7 @@ def _row(variant: Variant, options: Options, common: Settings) -> Row:
     fixed: Settings = {}
     ours = zoo.find(variant.model.removesuffix(_WITHOUT_TEXT))
     if preset:
-        with_presets = [found.name for found in zoo.models() if "preset" in found.settings.model_fields]
+        with_presets = [found.name for found in zoo.models() if found.preset]
         if model not in with_presets:
             raise IRLLRecError(f"There is no model {variant.model}: presets are of {', '.join(with_presets)}.")
         fixed = {"preset": preset}

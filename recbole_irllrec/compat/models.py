@@ -45,6 +45,8 @@ def get_model(model_name: str) -> type:
         IRLLRecError: there is no such model, or a package that it needs is not installed.
     """
     if ours := zoo.find(model_name):
+        if ours.is_recboles:
+            get_model(ours.recboles)
         return ours.load()
     path = find_model(model_name)
     if path is None:

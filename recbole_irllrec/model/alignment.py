@@ -5,13 +5,12 @@ It knows neither RecBole nor any encoder: a step tells it the batch, and afterwa
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..settings.schemas import AlignmentSettings
 from . import losses
 from .graph import InteractionGraph, interaction_intents
 from .sampling import ContrastSet, Triples, contrast_sets, sample_nodes, sample_triples
@@ -24,6 +23,9 @@ class Encoded(NamedTuple):
 
     final: Tensor  # [N, d], E: the embeddings that profiles and translation are aligned with
     layers: list[Tensor]  # each [N, d]; those whose intents the graph reveals, E_0..E_{L-1}
+    # r of [n] sorted nodes, each once, [n, d], of an encoder that has intents of its own
+    intents: Callable[[Tensor], Tensor] | None = None
+    own: Any = None  # what the encoder's own loss terms need besides
 
 
 class Step(NamedTuple):
@@ -33,6 +35,7 @@ class Step(NamedTuple):
     profile_sets: list[ContrastSet]
     pairwise_sets: list[ContrastSet]
     sample: Tensor | None  # nodes that translation and matching see
+    hidden: Tensor | None  # nodes whose profile is to be reconstructed: their E_0 is hidden
     revealed: Tensor  # nodes whose interaction intents are wanted
     profile: NodeEmbeddings | None  # p
     intent: NodeEmbeddings | None  # z
@@ -43,10 +46,13 @@ class Alignment(nn.Module):
     """The text towers, their teacher and the intents' prototypes, with the loss terms that they take part in.
 
     Args:
-        settings: weights, temperatures and so on. A term whose weight is zero is left out.
+        settings: weights, temperatures and so on, with the part `AlignmentTerms`. A term whose weight is zero is left
+            out, and what it alone needs may be missing.
         texts: of each kind in ``settings.text_kinds``.
         graph: of the N nodes.
         d: the width of the encoder's embeddings.
+        has_intents: whether the encoder has intents of its own (`Encoded.intents`).
+        pairwise_negatives: whether negative items are part of pairwise alignment.
     """
 
     profile_texts: NodeTexts
@@ -54,13 +60,22 @@ class Alignment(nn.Module):
     # [n, hidden], the teacher's first layer for the n nodes with an intent text; kept within an epoch
     _teacher_hidden: Tensor | None = None
 
-    def __init__(self, settings: AlignmentSettings, texts: dict[str, NodeTexts], graph: InteractionGraph, d: int):
+    def __init__(
+        self,
+        settings: Any,
+        texts: dict[str, NodeTexts],
+        graph: InteractionGraph,
+        d: int,
+        has_intents: bool = False,
+        pairwise_negatives: bool = True,
+    ):
         super().__init__()
         self.settings = settings
+        self._pairwise_negatives = pairwise_negatives
         self._graph = (graph,)  # the encoder's, and no part of this module
         for kind, of_kind in texts.items():
             self.add_module(f"{kind}_texts", of_kind)
-        if settings.uses_profiles:
+        if settings.profile_weight > 0:
             self.profile_tower = TextTower(self.profile_texts.width, d)
         if settings.uses_intents:
             self.intent_tower = TextTower(self.intent_texts.width, d)
@@ -69,7 +84,10 @@ class Alignment(nn.Module):
             if settings.fusion == "gate":
                 self.gate = IntentGate(d)
                 self.teacher_gate = teacher_of(self.gate)
-        if settings.reveals_intents:
+        if settings.reconstruction_weight > 0:
+            self.decoder = TextTower(d, self.profile_texts.width)
+            self.mask_token = nn.Parameter(torch.zeros(1, d))
+        if settings.reveals_intents and not has_intents:
             self.user_prototypes = nn.Parameter(nn.init.xavier_uniform_(torch.empty(d, settings.n_intents)))
             self.item_prototypes = nn.Parameter(nn.init.xavier_uniform_(torch.empty(d, settings.n_intents)))
 
@@ -84,24 +102,39 @@ class Alignment(nn.Module):
         self._update_teachers()
         batch = sample_triples(batch, self._limit)
         profile_sets = self._contrast_sets(self.profile_texts, batch, dtype) if s.profile_weight > 0 else []
-        pairwise_sets = self._contrast_sets(self.intent_texts, batch, dtype) if s.pairwise_weight > 0 else []
+        pairwise = batch if self._pairwise_negatives else (*batch[:2], batch[2][:0])
+        pairwise_sets = self._contrast_sets(self.intent_texts, pairwise, dtype) if s.pairwise_weight > 0 else []
         intent_nodes = [each.candidates for each in pairwise_sets]
         revealed_nodes = [each.anchors for each in pairwise_sets]
-        sample = profile = intent = teacher = None
+        sample = profile = intent = teacher = hidden = None
         if s.translation_weight > 0 or s.matching_weight > 0:
             sample = sample_nodes(self.intent_texts.nodes, self._limit)
             intent_nodes.append(sample)
             if s.matching_weight > 0 and s.fusion != "text":
                 revealed_nodes.append(sample)
-        if s.uses_profiles:
+        if s.reconstruction_weight > 0:
+            hidden = self.draw_hidden()
+        if s.profile_weight > 0:
             candidates = [each.candidates for each in profile_sets]
             profile, _ = self._embed(self.profile_texts, self.profile_tower, candidates, dtype)
         if s.uses_intents:
-            intent, hidden = self._embed(self.intent_texts, self.intent_tower, intent_nodes, dtype)
+            intent, inside = self._embed(self.intent_texts, self.intent_tower, intent_nodes, dtype)
             if s.matching_weight > 0 and sample is not None:
-                teacher = self._teacher_intents(sample, hidden, dtype)
+                teacher = self._teacher_intents(sample, inside, dtype)
         revealed = _union(revealed_nodes, like=batch[0])
-        return Step(len(batch[0]), profile_sets, pairwise_sets, sample, revealed, profile, intent, teacher)
+        return Step(len(batch[0]), profile_sets, pairwise_sets, sample, hidden, revealed, profile, intent, teacher)
+
+    def start(self, step: Step, embedding: Tensor) -> Tensor:
+        """What the encoder is to propagate in place of its embeddings E_0, [N, d] -> [N, d]."""
+        if step.hidden is None:
+            return embedding
+        return embedding.index_copy(0, step.hidden, self.mask_token.expand(len(step.hidden), -1))
+
+    def draw_hidden(self) -> Tensor:
+        """[n] of the nodes with a profile, sorted, each once: the share of them that a step hides, one at least."""
+        nodes = self.profile_texts.nodes
+        n = max(int(len(nodes) * self.settings.mask_ratio), 1)
+        return nodes[torch.randperm(len(nodes), device=nodes.device)[:n].sort().values]
 
     def terms(self, step: Step, encoded: Encoded) -> dict[str, Tensor]:
         """The weighted loss terms of a batch by name.
@@ -115,8 +148,10 @@ class Alignment(nn.Module):
         if step.profile is not None:
             aligned = _aligned(final_of, step.profile, s.profile_temperature, step.profile_sets, step.n_triples)
             terms["profile"] = s.profile_weight * aligned
+        if step.hidden is not None:
+            terms["reconstruction"] = s.reconstruction_weight * self._reconstruction(step.hidden, final_of)
         if s.reveals_intents:
-            revealed = self.interaction_intents(encoded.layers, step.revealed)
+            revealed = self.interaction_intents(encoded, step.revealed)
         if step.intent is not None and s.pairwise_weight > 0:
             aligned = _aligned(revealed.of, step.intent, s.pairwise_temperature, step.pairwise_sets, step.n_triples)
             terms["pairwise"] = s.pairwise_weight * aligned
@@ -136,10 +171,12 @@ class Alignment(nn.Module):
             terms["matching"] = s.matching_weight * (0.4 * translation + 0.6 * distilled)
         return terms
 
-    def interaction_intents(self, layers: list[Tensor], nodes: Tensor) -> NodeEmbeddings:
-        """r of [n] sorted nodes, each once: the intents that the graph reveals in these layers, each [N, d]."""
+    def interaction_intents(self, encoded: Encoded, nodes: Tensor) -> NodeEmbeddings:
+        """r of [n] sorted nodes, each once: the intents that the graph reveals."""
+        if encoded.intents is not None:
+            return NodeEmbeddings(nodes, encoded.intents(nodes))
         prototypes = self.user_prototypes, self.item_prototypes
-        return NodeEmbeddings(nodes, interaction_intents(self._graph[0], layers, *prototypes, nodes))
+        return NodeEmbeddings(nodes, interaction_intents(self._graph[0], encoded.layers, *prototypes, nodes))
 
     @property
     def _limit(self) -> int | None:
@@ -181,6 +218,14 @@ class Alignment(nn.Module):
         # computed anew in each epoch: rounding does not add up, and a resumed run goes on exactly
         self._teacher_hidden = None
         return super().train(mode)
+
+    def _reconstruction(self, hidden: Tensor, final_of: Callable[[Tensor], Tensor]) -> Tensor:
+        """How well the profiles of the hidden nodes are told from each other by their E (RLMRec-Gen)."""
+        nodes = sample_nodes(hidden, self._limit)
+        final = final_of(nodes)
+        decoded = self.decoder(final).to(final.dtype)
+        profiles = self.profile_texts.of(nodes, final.dtype)
+        return losses.own_among_all(decoded, profiles, self.settings.reconstruction_temperature, len(hidden))
 
     def _translation(self, intent: Tensor, final: Tensor) -> Tensor:
         return losses.translation(intent, final, *self.translation_noise(final), len(self.intent_texts.nodes))

@@ -1,18 +1,26 @@
 """LightGCN on our graph products, with a choice of ranking losses: the encoder of IRLLRec, and of its kin."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from recbole.model.general_recommender.lightgcn import LightGCN
 from recbole.utils import InputType
+from scipy.sparse import coo_matrix
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..settings.sources import read_settings
 from . import losses
 from .alignment import Encoded
-from .graph import InteractionGraph, propagate
+from .graph import InteractionGraph, Values, dropped, propagate
 from .sampling import Triples
+
+
+def graph_of(interactions: coo_matrix) -> InteractionGraph:
+    """The graph of RecBole's [n_users, n_items] interactions, without the padding rows."""
+    n_users, n_items = interactions.shape
+    return InteractionGraph(interactions.row - 1, interactions.col - 1, n_users - 1, n_items - 1)
 
 
 class GraphEncoder(LightGCN):
@@ -29,6 +37,8 @@ class GraphEncoder(LightGCN):
     restore_user_e: Tensor | None
     restore_item_e: Tensor | None
 
+    has_intents = False  # whether `encode` gives intents of its own (`Encoded.intents`)
+
     def __init__(self, config, dataset):
         self.settings = read_settings(config)
         super().__init__(config, dataset)
@@ -39,14 +49,23 @@ class GraphEncoder(LightGCN):
     @property
     def dtype(self) -> torch.dtype:
         """Of the embeddings."""
-        return self.user_embedding.weight.dtype
+        return next(self.parameters()).dtype
+
+    @property
+    def as_published(self) -> bool:
+        """Whether to compute as the published code does where it departs from what it stands for."""
+        return self.settings.preset == "published"
+
+    @property
+    def pairwise_negatives(self) -> bool:
+        """Whether the intents of negative items are aligned."""
+        return True
 
     # ---- graph ------------------------------------------------------------------------------------------------------
 
     def get_norm_adj_mat(self) -> InteractionGraph:
         """LightGCN asks here for its adjacency; ours is a graph of the real nodes, without the padding rows."""
-        interactions = self.interaction_matrix
-        return InteractionGraph(interactions.row - 1, interactions.col - 1, self.n_users - 1, self.n_items - 1)
+        return graph_of(self.interaction_matrix)
 
     @property
     def graph(self) -> InteractionGraph:
@@ -56,14 +75,28 @@ class GraphEncoder(LightGCN):
         """[N, d], E_0 of the real nodes, users first."""
         return torch.cat([self.user_embedding.weight[1:], self.item_embedding.weight[1:]])
 
-    def encode(self) -> Encoded:
-        """A forward pass; edges are dropped in training."""
-        dropout = self.settings.edge_dropout if self.training else 0.0
-        layers = propagate(self.graph, self.get_ego_embeddings(), self.n_layers, dropout)
+    def encode(self, start: Tensor | None = None) -> Encoded:
+        """A forward pass; edges are dropped in training.
+
+        Args:
+            start: [N, d], what stands for E_0.
+        """
+        layers = self.propagate(start, self.draw_matrix() if self.training else None)
+        return Encoded(self.aggregate(layers), layers[:-1])
+
+    def draw_matrix(self) -> Values | None:
+        """What stands for Â in a training step; None for itself."""
+        share = getattr(self.settings, "edge_dropout", 0.0)  # LightGCN's alone
+        return dropped(self.graph, share) if share > 0 else None
+
+    def propagate(self, start: Tensor | None, *how: Any) -> list[Tensor]:
+        """E_0..E_L, each [N, d], from what stands for E_0; see `graph.propagate`."""
+        return propagate(self.graph, self.get_ego_embeddings() if start is None else start, self.n_layers, *how)
+
+    def aggregate(self, layers: list[Tensor]) -> Tensor:
+        """[N, d], what becomes of the layers E_0..E_L."""
         final = torch.stack(layers).sum(dim=0)
-        if self.settings.layer_aggregation == "mean":
-            final = final / len(layers)
-        return Encoded(final, layers[:-1])
+        return final / len(layers) if self.settings.layer_aggregation == "mean" else final
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """The vectors that scores are products of, [n_users, d'] and [n_items, d'], with zeros in the padding rows."""
@@ -76,7 +109,7 @@ class GraphEncoder(LightGCN):
         """[n_items, 1]; [n_items, 0] without."""
         if self.settings.item_bias:
             return self.item_bias
-        return self.item_embedding.weight.new_empty(self.graph.n_items, 0)
+        return torch.empty(self.graph.n_items, 0, dtype=self.dtype, device=self.device)
 
     def _user_vectors(self, rows: Tensor) -> Tensor:
         """[n, d] rows of E -> [n, d'], whose inner products with those of items are scores."""
@@ -111,17 +144,18 @@ class GraphEncoder(LightGCN):
         Args:
             batch: [B] int64 nodes of users, of their positive and of their negative items.
         """
-        return self.ranking_terms(self.encode(), batch) | self.regularization()
+        with torch.autocast(device_type=batch[0].device.type, enabled=False):
+            return self.own_terms(self.encode(), batch) | self.regularization(batch)
 
-    def ranking_terms(self, encoded: Encoded, batch: Triples) -> dict[str, Tensor]:
+    def own_terms(self, encoded: Encoded, batch: Triples) -> dict[str, Tensor]:
         """The encoder's own loss terms of a batch, the penalty apart."""
         return {"ranking": self._ranking_loss(encoded.final, *batch)}
 
-    def regularization(self) -> dict[str, Tensor]:
+    def regularization(self, batch: Triples) -> dict[str, Tensor]:
         """The weighted Σ ‖θ‖² over all parameters but the padding rows; the published code counts the teacher's too."""
         if self.settings.reg_weight == 0:
             return {}
-        embeddings = (self.user_embedding.weight, self.item_embedding.weight)
+        embeddings = [each.weight for each in (self.user_embedding, self.item_embedding) if each is not None]
         others = [p for p in self.parameters() if all(p is not e for e in embeddings)]
         squared = torch.stack([p.square().sum() for p in (*(e[1:] for e in embeddings), *others)]).sum()
         return {"regularization": self.settings.reg_weight * squared}

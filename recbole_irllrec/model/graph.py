@@ -6,7 +6,9 @@ some nodes alone is computed in their neighbourhood: the graph of the edges that
 """
 
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -57,6 +59,13 @@ def _products_at(crow: Tensor, col: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """The entries of x yᵀ at that pattern."""
     pattern = _csr(crow, col, x.new_zeros(len(col)), len(y))
     return torch.sparse.sampled_addmm(pattern, x, y.T, beta=0).values()
+
+
+class Values(NamedTuple):
+    """The entries of a constant matrix with the adjacency's pattern."""
+
+    values: Tensor  # [2E]
+    transposed: Tensor  # [2E], those of its transpose
 
 
 @dataclass(eq=False)
@@ -156,8 +165,24 @@ class InteractionGraph(nn.Module, Adjacency):
         from_users, from_items = values.split(len(self.heads))
         return torch.cat([from_items[self.by_user], from_users[self.by_item]])
 
+    @property
+    def whole(self) -> Neighbourhood:
+        """The neighbourhood of all nodes."""
+        return Neighbourhood(
+            self.crow,
+            self.col,
+            self.by_item,
+            self.n_users,
+            self.n_items,
+            nodes=torch.arange(self.n_nodes, device=self.crow.device),
+            rows=slice(0, self.n_nodes),
+            row_entries=slice(0, len(self.col)),
+        )
+
     def neighbourhood(self, nodes: Tensor) -> Neighbourhood:
         """That of [n] sorted nodes, each once."""
+        if len(nodes) == self.n_nodes:
+            return self.whole
         # index_select and its like: several times as fast as indexing, which a small graph's step would feel
         own = torch.zeros(self.n_nodes, dtype=torch.bool, device=nodes.device).index_fill(0, nodes, True)
         own_head, own_tail = own.index_select(0, self.heads), own.index_select(0, self.tails)
@@ -235,60 +260,123 @@ class _SimilarNeighbours(torch.autograd.Function):
         return grad_described, grad_x, None
 
 
-def propagate(graph: InteractionGraph, embedding: Tensor, n_layers: int, dropout: float = 0.0) -> list[Tensor]:
+def normalized(graph: InteractionGraph) -> Values:
+    """Â."""
+    values = graph.entries(graph.norm)
+    return Values(values, values)
+
+
+def dropped(graph: InteractionGraph, share: float) -> Values:
+    """Â without a share of its entries, drawn anew, an edge's two directions apart; the others keep their values."""
+    return with_entries(graph, torch.rand(len(graph.col), device=graph.norm.device) >= share)
+
+
+def with_entries(graph: InteractionGraph, kept: Tensor) -> Values:
+    """Â's entries at [2E] bool, zero elsewhere."""
+    values = graph.entries(graph.norm) * kept
+    return Values(values, graph.transposed(values))
+
+
+def without_edges(graph: InteractionGraph, kept: Tensor) -> Values:
+    """Â of the graph that has [E] bool of the edges alone: its degrees are counted anew."""
+    heads, tails = graph.heads.long(), graph.tails.long()
+    share = kept.to(graph.norm.dtype)
+    degree = share.new_zeros(graph.n_nodes).index_add_(0, heads, share).index_add_(0, tails, share)
+    norm = share * (degree[heads] * degree[tails]).clamp_min(1).rsqrt()
+    values = graph.entries(norm)
+    return Values(values, values)
+
+
+def propagate(
+    graph: InteractionGraph,
+    embedding: Tensor,
+    n_layers: int,
+    matrices: Values | Sequence[Values] | None = None,
+    disturb: Callable[[Tensor], Tensor] | None = None,
+) -> list[Tensor]:
     """LightGCN's layers E_0..E_L with E_{l+1} = Â E_l (He et al., SIGIR 2020).
 
     Args:
         graph: the graph of N nodes.
         embedding: [N, d], E_0.
         n_layers: L.
-        dropout: the share of Â's entries dropped, unscaled, the same ones in every layer.
+        matrices: what stands for Â, the same one in all layers or one for each.
+        disturb: what is made of a layer before it is passed on, [N, d] -> [N, d].
 
     Returns:
         L + 1 tensors [N, d].
     """
-    values = graph.entries(graph.norm)
-    transposed = values
-    if dropout > 0:
-        values = values * (torch.rand(len(values), device=embedding.device) >= dropout)
-        transposed = graph.transposed(values)
+    if matrices is None:
+        matrices = normalized(graph)
+    if isinstance(matrices, Values):
+        matrices = [matrices] * n_layers
     layers = [embedding]
-    for _ in range(n_layers):
-        layers.append(_Product.apply(layers[-1], values, transposed, graph))
+    for values, transposed in matrices:
+        layer = _Product.apply(layers[-1], values, transposed, graph)
+        layers.append(layer if disturb is None else disturb(layer))
     return layers
 
 
+def described_by_prototypes(
+    embedding: Tensor, n_users: int, user_prototypes: Tensor, item_prototypes: Tensor
+) -> Tensor:
+    """softmax(E C) Cᵀ of [N, d] nodes, users first, each side with its own [d, K] prototypes -> [N, d]."""
+    user, item = embedding.split([n_users, len(embedding) - n_users])
+    return torch.cat(
+        [
+            (user @ user_prototypes).softmax(dim=1) @ user_prototypes.T,
+            (item @ item_prototypes).softmax(dim=1) @ item_prototypes.T,
+        ]
+    )
+
+
+def mean_of_similar(neighbourhood: Neighbourhood, described: Tensor, embedding: Tensor) -> Tensor:
+    """The means of the neighbours' embeddings, in which a neighbour t of h weighs (cos(R[h], R[t]) + 1) / 2.
+
+    Args:
+        neighbourhood: of n nodes, with m nodes in it.
+        described: [m, d], R.
+        embedding: [m, d], whose means are wanted.
+
+    Returns:
+        [n, d]; a node without edges has a zero row.
+    """
+    # the column of ones gives the sum of each row with the same product
+    ones = embedding.new_ones(len(embedding), 1)
+    product = _SimilarNeighbours.apply(F.normalize(described), torch.cat([embedding, ones], dim=1), neighbourhood)
+    total, row_sum = product[:, :-1], product[:, -1:]
+    return total / row_sum.clamp_min(torch.finfo(total.dtype).tiny)
+
+
 def interaction_intents(
-    graph: InteractionGraph, layers: list[Tensor], user_prototypes: Tensor, item_prototypes: Tensor, nodes: Tensor
+    graph: InteractionGraph,
+    layers: list[Tensor],
+    user_prototypes: Tensor,
+    item_prototypes: Tensor,
+    nodes: Tensor,
+    averaged: list[Tensor] | None = None,
 ) -> Tensor:
     """The intents that the graph reveals of some nodes (IRLLRec, intent-aware aggregation).
 
-    A layer's nodes are described by their prototypes, R = softmax(E C) Cᵀ; an edge weighs (cos(R[h], R[t]) + 1) / 2,
-    rows are divided by their sum, and the neighbours' E are averaged with these weights.
+    A layer's nodes are described by their prototypes, R = softmax(E C) Cᵀ, and the neighbours' E are averaged with
+    weights by the likeness of R (see `mean_of_similar`).
 
     Args:
         graph: the graph of N nodes.
         layers: tensors [N, d], E_0..E_{L-1}.
         user_prototypes: [d, K]; item_prototypes: [d, K].
         nodes: [n] sorted, each once. Only they and their neighbours are computed with.
+        averaged: tensors [N, d], what is averaged in place of each layer.
 
     Returns:
         [n, d], the mean over the layers; a node without edges has a zero row.
     """
     neighbourhood = graph.neighbourhood(nodes)
     gathered = []
-    for layer in layers:
+    for layer, others in zip(layers, averaged or layers, strict=True):
         embedding = F.embedding(neighbourhood.nodes, layer)
-        user, item = embedding.split([neighbourhood.n_users, neighbourhood.n_items])
-        described = torch.cat(
-            [
-                (user @ user_prototypes).softmax(dim=1) @ user_prototypes.T,
-                (item @ item_prototypes).softmax(dim=1) @ item_prototypes.T,
-            ]
-        )
-        # the column of ones gives the sum of each row with the same product
-        ones = embedding.new_ones(len(embedding), 1)
-        product = _SimilarNeighbours.apply(F.normalize(described), torch.cat([embedding, ones], dim=1), neighbourhood)
-        total, row_sum = product[:, :-1], product[:, -1:]
-        gathered.append(total / row_sum.clamp_min(torch.finfo(total.dtype).tiny))
+        described = described_by_prototypes(embedding, neighbourhood.n_users, user_prototypes, item_prototypes)
+        if others is not layer:
+            embedding = F.embedding(neighbourhood.nodes, others)
+        gathered.append(mean_of_similar(neighbourhood, described, embedding))
     return torch.stack(gathered).mean(dim=0)

@@ -1,9 +1,9 @@
 """IRLLRec as a RecBole model: LightGCN that wears the alignment."""
 
-from .aligned import Aligned
+from .wearing import AlignedEncoder
 
 
-class IRLLRec(Aligned):
+class IRLLRec(AlignedEncoder):
     """Intent Representation Learning with Large Language Model for Recommendation (Wang et al., SIGIR 2025).
 
     LightGCN whose embeddings are aligned, in training, with the embeddings of texts about users and items. Scores use

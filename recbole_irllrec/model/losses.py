@@ -130,6 +130,12 @@ def sampled_softmax(user: Tensor, positive: Tensor, negatives: Tensor, temperatu
     return contrast(user / temperature, negatives, positive / temperature, row_loss) / len(user)
 
 
+def softmax_of_own(positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Softmax with negatives of each positive's own: the same of [B] and [B, J] scores."""
+    scores = torch.cat([positive[:, None], negatives], dim=1) / temperature
+    return (scores.logsumexp(dim=1) - scores[:, 0]).mean()
+
+
 def full_softmax(user: Tensor, counts: Tensor, positive: Tensor, items: Tensor, temperature: float) -> Tensor:
     """Softmax over all items: mean −s⁺/τ + log Σ_i exp(s_i/τ), s inner products. Repeated users are contrasted once.
 
@@ -144,26 +150,36 @@ def full_softmax(user: Tensor, counts: Tensor, positive: Tensor, items: Tensor, 
     return (log_sums - positive.sum() / temperature) / len(positive)
 
 
-def translation(text: Tensor, graph: Tensor, text_noise: Tensor, graph_noise: Tensor, n_nodes: int) -> Tensor:
-    """Translation alignment over the nodes.
+def own_among_all(x: Tensor, y: Tensor, temperature: float = 1.0, stands_for: int | None = None) -> Tensor:
+    """The contrast of rows with each other that the published code has beside InfoNCE, its epsilons included.
 
-    With a = normalize(z + z∘ε) and b = normalize(E + E∘ε'), the mean over n of
-    −log( exp(a_n·b_n) / (Σ_m exp(a_n·b_m) + 1e-8) + 1e-8 ).
+    With a = normalize(x) and b = normalize(y), the mean over n of −log( exp(a_n·b_n/τ) / (Σ_m exp(a_n·b_m/τ) + 1e-8) +
+    1e-8 ).
+
+    Args:
+        x: [n, d]; y: [n, d], the positive of each row.
+        temperature: τ.
+        stands_for: how many rows these n stand for, as anchors and as negatives; n itself makes it exact.
+    """
+    a, b = F.normalize(x) / temperature, F.normalize(y)
+    each_stands_for = 0.0 if stands_for is None else math.log(stands_for / len(a))
+
+    def row_loss(positive: Tensor, log_sum: Tensor) -> Tensor:
+        log_total = torch.logaddexp(log_sum + each_stands_for, log_sum.new_full((), math.log(1e-8)))
+        return -((positive - log_total).exp() + 1e-8).log()
+
+    return contrast(a, b, (a * b).sum(dim=1), row_loss) / len(a)
+
+
+def translation(text: Tensor, graph: Tensor, text_noise: Tensor, graph_noise: Tensor, n_nodes: int) -> Tensor:
+    """Translation alignment over the nodes: `own_among_all` of z + z∘ε and E + E∘ε'.
 
     Args:
         text: [n, d], z; graph: [n, d], E.
         text_noise: [n, d], ε; graph_noise: [n, d], ε'; standard normal.
-        n_nodes: how many nodes these n stand for, as anchors and as negatives; n itself makes it exact.
+        n_nodes: how many nodes these n stand for.
     """
-    a = F.normalize(text + text * text_noise)
-    b = F.normalize(graph + graph * graph_noise)
-    each_stands_for = math.log(n_nodes / len(a))
-
-    def row_loss(positive: Tensor, log_sum: Tensor) -> Tensor:
-        log_total = ((log_sum + each_stands_for).exp() + 1e-8).log()
-        return -((positive - log_total).exp() + 1e-8).log()
-
-    return contrast(a, b, (a * b).sum(dim=1), row_loss) / len(a)
+    return own_among_all(text + text * text_noise, graph + graph * graph_noise, stands_for=n_nodes)
 
 
 def distillation(student: Tensor, teacher: Tensor) -> Tensor:

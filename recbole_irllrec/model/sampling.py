@@ -34,35 +34,45 @@ def sample_triples(batch: Triples, limit: int | None) -> Triples:
     return user, positive, negative
 
 
+def contrast_set(members: Tensor, among: Tensor | None, limit: int | None, dtype: torch.dtype) -> ContrastSet:
+    """Some of a batch's nodes against each other, or against all of a kind.
+
+    A node that a batch repeats is contrasted once, with its multiplicity: exactly the sum over the list with repeats.
+    With a limit n, more than n nodes of a kind are represented by the batch's own and n drawn ones, each of which
+    stands for its share of those that are not in the batch.
+
+    Args:
+        members: [B] nodes.
+        among: [n] sorted nodes of which the members are some; None for the members, with their repeats.
+        limit: n; without it, the sums are exact.
+        dtype: of counts and bias.
+    """
+    nodes, counts = members.unique(return_counts=True)
+    counts = counts.to(dtype)
+    if among is None:
+        return ContrastSet(nodes, counts, nodes, counts.log())
+    drawn = sample_nodes(among, limit)
+    others = drawn[torch.isin(drawn, nodes, invert=True)]
+    bias = counts.new_zeros(len(nodes) + len(others))
+    if len(others):
+        bias[len(nodes) :] = math.log((len(among) - len(nodes)) / len(others))
+    return ContrastSet(nodes, counts, torch.cat([nodes, others]), bias)
+
+
 def contrast_sets(
     batch: Triples, present: Tensor, users: Tensor, limit: int | None, dtype: torch.dtype
 ) -> list[ContrastSet]:
     """The sums of align(base, text; τ): batch users against all users, its items against the batch's own.
 
-    A node that a batch repeats is contrasted once, with its multiplicity: exactly the sum over the list with repeats.
-    With a limit n, more than n users are represented by the batch's own and n drawn ones, each of which stands for its
-    share of those that are not in the batch.
-
     Args:
         batch: [B] nodes of the users, their positive and their negative items.
         present: [N] bool, whether the node has a text.
         users: [n] nodes: the users with a text, sorted.
-        limit: n; without it, the sums are exact.
+        limit: how many nodes stand for all users (see `contrast_set`).
         dtype: of counts and bias.
     """
-    sets = []
-    for members, are_users in zip(batch, (True, False, False), strict=True):
-        nodes, counts = members[present[members]].unique(return_counts=True)
-        if len(nodes) == 0:
-            continue
-        counts = counts.to(dtype)
-        if not are_users:
-            sets.append(ContrastSet(nodes, counts, nodes, counts.log()))
-            continue
-        drawn = sample_nodes(users, limit)
-        others = drawn[torch.isin(drawn, nodes, invert=True)]
-        bias = counts.new_zeros(len(nodes) + len(others))
-        if len(others):
-            bias[len(nodes) :] = math.log((len(users) - len(nodes)) / len(others))
-        sets.append(ContrastSet(nodes, counts, torch.cat([nodes, others]), bias))
-    return sets
+    sets = (
+        contrast_set(members[present[members]], among, limit, dtype)
+        for members, among in zip(batch, (users, None, None), strict=True)
+    )
+    return [each for each in sets if len(each.anchors)]

@@ -12,22 +12,22 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 class TextTower(nn.Sequential):
     """Maps text embeddings to the model's space, [n, n_in] -> [n, d]; users and items share it.
 
-    `output` of `hidden`, the first layer before its activation, is the whole.
+    `output` of `hidden`, the first layer before its activation, is the whole. It is (n_in + d) // 2 wide if not told.
     """
 
-    def __init__(self, n_in: int, d: int):
-        hidden = (n_in + d) // 2
+    def __init__(self, n_in: int, d: int, hidden: int | None = None):
+        hidden = (n_in + d) // 2 if hidden is None else hidden
         first, second = nn.Linear(n_in, hidden), nn.Linear(hidden, d)
         super().__init__(first, nn.LeakyReLU(0.01), second)
         nn.init.xavier_uniform_(first.weight)
         nn.init.xavier_uniform_(second.weight)
 
     def hidden(self, text: Tensor) -> Tensor:
-        """[n, n_in] -> [n, (n_in + d) // 2]."""
+        """[n, n_in] -> [n, hidden]."""
         return self[0](text)
 
     def output(self, hidden: Tensor) -> Tensor:
-        """[n, (n_in + d) // 2] -> [n, d]."""
+        """[n, hidden] -> [n, d]."""
         return self[2](self[1](hidden))
 
 

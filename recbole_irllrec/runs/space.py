@@ -17,7 +17,7 @@ from recbole.utils.argument_list import training_arguments
 
 from .. import zoo
 from ..errors import IRLLRecError
-from ..settings.schemas import AlignmentSettings
+from ..settings.schemas import AlignmentTerms
 from .splits import TEXT_SETTINGS, bare_config
 
 KINDS = ("choice", "uniform", "loguniform", "randint", "grid")
@@ -306,7 +306,7 @@ def check_space(space: Space, model: str, config_with: Callable[[dict[str, Any]]
 def tunable(model: str) -> set[str]:
     """The settings of a model that a sweep may draw or fix: its own and those of training."""
     if ours := zoo.find(model):
-        own = set(ours.settings.model_fields) - _NOT_TUNED
+        own = set(ours.settings.names()) - _NOT_TUNED
     else:
         path = files("recbole").joinpath("properties", "model", f"{model}.yaml")
         own = set(yaml.safe_load(path.read_text(encoding="utf-8")) or ()) if path.is_file() else set()
@@ -354,7 +354,7 @@ def text_variants(space: Space) -> list[dict[str, Any]]:
     weights = {
         p.name: max(value for value in p.possible if value is not None)
         for p in space.parameters
-        if p.name in AlignmentSettings.WEIGHTS
+        if p.name in AlignmentTerms.WEIGHTS
     }
     variants = [{**space.fixed, **weights}]
     for parameter in space.parameters:

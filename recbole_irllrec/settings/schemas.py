@@ -29,6 +29,11 @@ class Part(BaseModel):
         found = (vars(base).get("part") for base in reversed(cls.__mro__))
         return [part for part in found if part is not None]
 
+    @classmethod
+    def names(cls) -> list[str]:
+        """The settings; a field that has a value by itself is one that the model lacks."""
+        return [name for name, field in cls.model_fields.items() if field.is_required()]
+
     @property
     def text_kinds(self) -> tuple[str, ...]:
         """The kinds of text that a model with these settings reads: 'profile', 'intent', both or none."""
@@ -52,8 +57,14 @@ class RunSettings(Part):
     """Where a run begins."""
 
     part = "run"
-    preset: Literal["published"] | None
     resume: bool | str
+
+
+class PresetSettings(Part):
+    """Settings as somebody published them."""
+
+    part = "preset"
+    preset: Literal["published"] | None
 
 
 class TextSettings(Part):
@@ -69,26 +80,22 @@ class TextSettings(Part):
     min_text_coverage: float = Share
 
 
-class AlignmentSettings(Part):
-    """How embeddings are aligned with texts."""
+class AlignmentTerms(Part):
+    """The loss terms by which embeddings are aligned with texts; a model has some of them."""
 
-    part = "alignment"
-    WEIGHTS: ClassVar[tuple[str, ...]] = ("profile_weight", "pairwise_weight", "translation_weight", "matching_weight")
-    n_intents: int = Count
-    fusion: Literal["text", "sum", "gate"]
-    profile_weight: float = Weight
-    profile_temperature: float = Temperature
-    pairwise_weight: float = Weight
-    pairwise_temperature: float = Temperature
-    translation_weight: float = Weight
-    matching_weight: float = Weight
-    teacher_momentum: float = Share
-    contrast_nodes: Annotated[int, Count] | Literal["all"]
+    WEIGHTS: ClassVar[tuple[str, ...]] = (
+        *("profile_weight", "pairwise_weight", "translation_weight", "matching_weight", "reconstruction_weight"),
+    )
+    profile_weight: float = 0.0
+    pairwise_weight: float = 0.0
+    translation_weight: float = 0.0
+    matching_weight: float = 0.0
+    reconstruction_weight: float = 0.0
 
     @property
     def uses_profiles(self) -> bool:
         """Whether any loss term reads the profile texts."""
-        return self.profile_weight > 0
+        return self.profile_weight > 0 or self.reconstruction_weight > 0
 
     @property
     def uses_intents(self) -> bool:
@@ -98,7 +105,7 @@ class AlignmentSettings(Part):
     @property
     def reveals_intents(self) -> bool:
         """Whether any loss term reads the intents that the graph reveals."""
-        return self.pairwise_weight > 0 or (self.matching_weight > 0 and self.fusion != "text")
+        return False
 
     @property
     def text_kinds(self) -> tuple[str, ...]:
@@ -106,16 +113,61 @@ class AlignmentSettings(Part):
 
     @classmethod
     def without_text(cls) -> dict[str, float]:
-        return dict.fromkeys(cls.WEIGHTS, 0.0)
+        return {name: 0.0 for name in cls.WEIGHTS if name in cls.names()}
 
 
-class EncoderSettings(Part):
-    """The graph encoder and how it learns to rank."""
+class ContrastSettings(Part):
+    """How many nodes a step contrasts."""
 
+    part = "contrast"
+    contrast_nodes: Annotated[int, Count] | Literal["all"]
+
+
+class ProfileSettings(AlignmentTerms, ContrastSettings, TextSettings):
+    """RLMRec-Con's term."""
+
+    part = "profile_alignment"
+    profile_weight: float = Weight
+    profile_temperature: float = Temperature
+
+
+class AlignmentSettings(ProfileSettings):
+    """IRLLRec's terms."""
+
+    part = "intent_alignment"
+    n_intents: int = Count
+    fusion: Literal["text", "sum", "gate"]
+    pairwise_weight: float = Weight
+    pairwise_temperature: float = Temperature
+    translation_weight: float = Weight
+    matching_weight: float = Weight
+    teacher_momentum: float = Share
+
+    @property
+    def reveals_intents(self) -> bool:
+        return self.pairwise_weight > 0 or (self.matching_weight > 0 and self.fusion != "text")
+
+
+class ReconstructionSettings(AlignmentTerms, ContrastSettings, TextSettings):
+    """RLMRec-Gen's term."""
+
+    part = "reconstruction"
+    mask_ratio: float = Field(gt=0, lt=1)
+    reconstruction_weight: float = Weight
+    reconstruction_temperature: float = Temperature
+
+
+class RecommenderSettings(EvaluationSettings, RunSettings):
+    """What every model of ours that our trainer trains adds to RecBole's."""
+
+
+class EncoderSettings(RecommenderSettings, PresetSettings):
+    """A graph encoder and how it learns to rank."""
+
+    part = "encoder"
     embedding_size: int = Count
     n_layers: int = Count
     layer_aggregation: Literal["sum", "mean"]
-    edge_dropout: float = Field(ge=0, lt=1)
     ranking_loss: Literal["bpr", "softmax"]
     softmax_negatives: Annotated[int, Count] | Literal["all"]
     softmax_temperature: float = Temperature
@@ -123,7 +175,54 @@ class EncoderSettings(Part):
     reg_weight: float = Weight
 
 
-class IRLLRecSettings(AlignmentSettings, EncoderSettings, TextSettings, EvaluationSettings, RunSettings):
+class LightGCNSettings(EncoderSettings):
+    """IRLLRec's own encoder."""
+
+    edge_dropout: float = Field(ge=0, lt=1)
+
+
+class ViewContrastSettings(EncoderSettings):
+    """An encoder that contrasts two views of its nodes."""
+
+    part = "view_contrast"
+    ssl_weight: float = Weight
+    ssl_tau: float = Temperature
+    ssl_nodes: Annotated[int, Count] | Literal["all"]
+
+
+class SGLSettings(ViewContrastSettings):
+    type: Literal["ED", "ND", "RW"]
+    drop_ratio: float = Field(ge=0, lt=1)
+
+
+class SimGCLSettings(ViewContrastSettings):
+    eps: float = Weight
+
+
+class DCCFSettings(EncoderSettings):
+    n_intents: int = Count
+    ssl_weight: float = Weight
+    ssl_tau: float = Temperature
+
+
+class BIGCFSettings(DCCFSettings):
+    prototype_weight: float = Weight
+
+
+class AlphaRecSettings(EncoderSettings, TextSettings):
+    """Its users are what their items' texts say, and there are no weights to switch off."""
+
+    text_sides = ("item",)
+
+    text_kind: Literal["profile", "intent"]
+    hidden_ratio: float = Field(gt=0, allow_inf_nan=False)
+
+    @property
+    def text_kinds(self) -> tuple[str, ...]:
+        return (self.text_kind,)
+
+
+class IRLLRecSettings(AlignmentSettings, LightGCNSettings):
     """All that IRLLRec adds."""
 
 

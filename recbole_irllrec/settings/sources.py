@@ -18,7 +18,6 @@ from recbole.utils.argument_list import (
 
 from .. import zoo
 from ..errors import IRLLRecError
-from .schemas import Part
 
 
 def read_settings(config) -> Any:
@@ -30,10 +29,10 @@ def read_settings(config) -> Any:
     Raises:
         IRLLRecError: a setting has an impossible value, or one that the user gave is a misspelling of one of ours.
     """
-    schema = _schema(config["model"])
-    _refuse_misspelt(config, schema.model_fields)
+    schema = _entry(config["model"]).settings
+    _refuse_misspelt(config, schema.names())
     try:
-        return schema.model_validate({name: config[name] for name in schema.model_fields})
+        return schema.model_validate({name: config[name] for name in schema.names()})
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
@@ -54,19 +53,26 @@ def defaults(model: str, dataset: str, user_settings: dict[str, Any], yaml_loade
 
     Returns:
         Later sources over earlier ones: ``settings/<part>.yaml`` of each part that the model's settings have,
-        ``model/<model>.yaml``, ``tuned/<model>-<dataset>.yaml``, the preset. What was tuned does not mix with a preset.
+        ``model/<model>.yaml`` of the models whose defaults it takes and its own, those that it was registered with,
+        ``tuned/<model>-<dataset>.yaml``, the preset. What was tuned does not mix with a preset.
     """
+    entry = _entry(model)
     settings: dict[str, Any] = {}
-    for part in _schema(model).parts():
+    for part in entry.settings.parts():
         settings |= _read_property_file("settings", part, yaml_loader)
-    settings |= _read_property_file("model", model, yaml_loader)
+    for name in (*entry.inherits, model):
+        settings |= _read_property_file("model", name, yaml_loader) | dict(_entry(name).defaults)
     preset = user_settings.get("preset", settings.get("preset"))
     if preset is None or "preset" not in settings:
         return settings | _read_property_file("tuned", f"{model}-{dataset}", yaml_loader)
-    published = _read_property_file("presets", str(preset), yaml_loader)
+    published = _read_property_file(f"presets/{preset}", entry.preset, yaml_loader)
     if not published:
         return settings  # `read_settings` refuses the name
-    return settings | published["common"] | _of_dataset(published["datasets"], dataset)
+    found = _read_property_file(f"presets/{preset}", "common", yaml_loader)
+    for values in (published, published.get("models", {}).get(model, {})):
+        found |= values.get("common", {}) | _of_dataset(values.get("datasets", {}), dataset)
+    others = {name for ours in zoo.models() for name in ours.settings.names()} - set(entry.settings.names())
+    return settings | {name: value for name, value in found.items() if name not in others}
 
 
 def _of_dataset(settings_by_dataset: dict[str, dict], dataset: str) -> dict[str, Any]:
@@ -78,7 +84,7 @@ def _of_dataset(settings_by_dataset: dict[str, dict], dataset: str) -> dict[str,
     for name, settings in settings_by_dataset.items():
         if plain(dataset).startswith(plain(name)):
             return settings
-    return next(iter(settings_by_dataset.values()))
+    return next(iter(settings_by_dataset.values()), {})
 
 
 def _read_property_file(folder: str, name: str, yaml_loader) -> dict[str, Any]:
@@ -86,10 +92,10 @@ def _read_property_file(folder: str, name: str, yaml_loader) -> dict[str, Any]:
     return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml_loader) if path.is_file() else {}
 
 
-def _schema(model: str) -> type[Part]:
+def _entry(model: str) -> zoo.Model:
     found = zoo.find(model)
     assert found is not None, f"{model} is none of our models"
-    return found.settings
+    return found
 
 
 def _refuse_misspelt(config, ours: Iterable[str]) -> None:

@@ -1,0 +1,64 @@
+"""AlphaRec: a recommender without anything that belongs to an id."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from . import losses
+from .encoder import GraphEncoder
+from .towers import TextTower
+
+
+class AlphaRec(GraphEncoder):
+    """AlphaRec (Sheng et al., ICLR 2025): an item's input is its text, a user's the mean of its training items' texts.
+
+    The published code of IRLLRec draws negatives for each triple and scores with inner products.
+
+    Args and errors: as of `GraphEncoder`; the dataset gives ``node_texts(config, kinds)`` of the items.
+    """
+
+    texts: Tensor  # [N, D]
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.user_embedding = self.item_embedding = None
+        texts = self._texts(config, dataset)
+        self.register_buffer("texts", texts, persistent=False)
+        n_in = texts.shape[1]
+        self.tower = TextTower(n_in, self.latent_dim, int(self.settings.hidden_ratio * n_in))
+        self.to(self.device)
+
+    def _texts(self, config, dataset, dtype=np.float32) -> Tensor:
+        """[N, D]: the means of the users' items, without those that have no text, and the items' own; else zeros."""
+        (found,) = dataset.node_texts(config, self.settings.text_kinds).values()
+        embedding = np.where(found.present[:, None], found.embedding, 0).astype(dtype)
+        history = self.interaction_matrix.tocsr()[1:, 1:].astype(dtype)
+        history.sum_duplicates()
+        history.data[:] = 1
+        n_texts = (history @ found.present.astype(dtype)).clip(1)
+        means = (history @ embedding) / n_texts[:, None]
+        return torch.from_numpy(np.concatenate([means, embedding]))
+
+    def get_ego_embeddings(self) -> Tensor:
+        return self.tower(self.texts.to(self.dtype))
+
+    def _ranking_loss(self, final: Tensor, user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        if not self.as_published:
+            return super()._ranking_loss(final, user, positive, negative)
+        cosine = F.normalize(final)
+        users, negatives = F.embedding(user, cosine), F.embedding(self.draw_negatives(len(user)), cosine)
+        scores = (users * F.embedding(positive, cosine)).sum(dim=1)
+        scores_of_negatives = (negatives @ users[:, :, None]).squeeze(2)
+        return losses.softmax_of_own(scores, scores_of_negatives, self.settings.softmax_temperature)
+
+    def draw_negatives(self, n: int) -> Tensor:
+        """[n, J], nodes of items for each of n triples."""
+        n_users, device = self.graph.n_users, self.graph.norm.device
+        return torch.randint(n_users, self.graph.n_nodes, (n, self.settings.softmax_negatives), device=device)
+
+    def _user_vectors(self, rows: Tensor) -> Tensor:
+        return rows if self.as_published else super()._user_vectors(rows)
+
+    def _item_vectors(self, rows: Tensor, bias: Tensor) -> Tensor:
+        return rows if self.as_published else super()._item_vectors(rows, bias)

@@ -1,0 +1,226 @@
+"""Recommenders that wear the alignment: their texts are loaded, their steps gain its loss terms."""
+
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.utils import ModelType
+from torch import Tensor, nn
+
+from ..errors import IRLLRecError
+from ..settings.sources import read_settings
+from .alignment import Alignment, Encoded
+from .encoder import GraphEncoder, graph_of
+from .graph import InteractionGraph
+from .sampling import Triples
+from .texts import NodeTexts
+
+# Where the alignment's parameters stood before it was a module of its own, for checkpoints of that time.
+_BEFORE = (
+    *("profile_tower.", "intent_tower.", "teacher_tower.", "gate.", "teacher_gate."),
+    *("user_prototypes", "item_prototypes"),
+)
+
+
+def aligned(recommender: Any, name: str | None = None) -> Any:
+    """The class of a recommender that wears the alignment.
+
+    Args:
+        recommender: a `GraphEncoder`, or a general recommender with embeddings of all users and items.
+        name: of the class; None for the recommender's own.
+
+    Raises:
+        IRLLRecError: it has none; some are found out only when they are made.
+    """
+    if issubclass(recommender, GraphEncoder):
+        wearing: type = AlignedEncoder
+    elif issubclass(recommender, GeneralRecommender) and recommender.type != ModelType.TRADITIONAL:
+        wearing = AlignedRecommender
+    else:
+        raise _nothing_to_align(recommender.__name__)
+    return _class(wearing, recommender, name or recommender.__name__)
+
+
+@cache
+def _class(wearing: type, recommender: type, name: str) -> type:
+    about = {"__module__": recommender.__module__, "__doc__": f"{recommender.__name__} that wears the alignment."}
+    return type(name, (wearing, recommender), about)
+
+
+def _nothing_to_align(name: str) -> IRLLRecError:
+    return IRLLRecError(
+        f"{name} cannot wear the alignment, because it has no embeddings of all users and items: take a model such as "
+        f"BPR, LightGCN or NGCF."
+    )
+
+
+class AlignedEncoder(GraphEncoder):
+    """Goes before another `GraphEncoder` among a class's bases, or stands for LightGCN by itself.
+
+    Raises:
+        IRLLRecError: a setting or a text is refused; the sentence says which and what to do.
+    """
+
+    alignment: Alignment
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.alignment = make_alignment(
+            self.settings, self.graph, self.latent_dim, config, dataset, self.has_intents, self.pairwise_negatives
+        )
+        self.register_load_state_dict_pre_hook(_rename)
+        self.to(self.device)
+
+    def loss_terms(self, batch: Triples) -> dict[str, Tensor]:
+        """As the encoder's, and the alignment's."""
+        regularization = self.regularization(batch)  # before the teachers move, as published
+        # The towers' matrix products may run in low precision; graph products and contrasts may not.
+        step = self.alignment.begin(batch, self.dtype)
+        with torch.autocast(device_type=batch[0].device.type, enabled=False):
+            encoded = self.encode(self.alignment.start(step, self.get_ego_embeddings()))
+            own = self.own_terms(encoded, batch)
+            return own | regularization | self.alignment.terms(step, encoded)
+
+
+class AlignedRecommender(GeneralRecommender):
+    """Goes before a general recommender among a class's bases: what its forward pass gives is aligned.
+
+    The embeddings of all users and items are what ``forward`` returns where it needs no argument, as that of graph
+    recommenders; otherwise the tables of embeddings.
+
+    Raises:
+        IRLLRecError: there are no such embeddings; or a setting or a text is refused.
+    """
+
+    alignment: Alignment
+    _forward_gives_all = False
+    _is_recording = False
+    _recorded: Tensor | None = None
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self._label = config["LABEL_FIELD"]
+        self.to(self.device)
+        if _needs_nothing(super().forward):
+            with torch.no_grad(), torch.random.fork_rng():
+                self._forward_gives_all = self._all_nodes(super().forward()) is not None
+        d = self._embeddings().shape[1]
+        graph = graph_of(dataset.inter_matrix(form="coo"))
+        self.alignment = make_alignment(read_settings(config), graph, d, config, dataset)
+        self.to(self.device)
+
+    def forward(self, *inputs, **named):
+        output = super().forward(*inputs, **named)
+        if self._is_recording and self._forward_gives_all and self._recorded is None:
+            self._recorded = self._all_nodes(output)
+        return output
+
+    def calculate_loss(self, interaction) -> tuple[Tensor, ...]:
+        """The alignment's weighted loss terms and then the recommender's own, by the names in ``loss_names``."""
+        step = self.alignment.begin(self._triples(interaction), self._dtype)
+        self._is_recording, self._recorded = True, None
+        own = super().calculate_loss(interaction)
+        self._is_recording = False
+        final = self._embeddings()
+        # without this a step's graph of gradients would live until the next one
+        self._recorded = None
+        terms = self.alignment.terms(step, Encoded(final, [final]))
+        own = own if isinstance(own, tuple) else (own,)
+        names = ("own",) if len(own) == 1 else tuple(f"own_{n}" for n in range(1, len(own) + 1))
+        self.loss_names = (*terms, *names)
+        return (*terms.values(), *own)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(super().parameters()).dtype
+
+    def _embeddings(self) -> Tensor:
+        """[N, d] of the nodes without padding, users first."""
+        if self._recorded is not None:
+            return self._recorded
+        found = self._all_nodes(self.forward() if self._forward_gives_all else self._tables())
+        if found is None:
+            raise _nothing_to_align(type(self).__name__)
+        return found
+
+    def _all_nodes(self, found: Any) -> Tensor | None:
+        """[N, d] of [n_users, d] and [n_items, d] with padding, if these are what is there."""
+        if not isinstance(found, tuple | list) or len(found) < 2:
+            return None
+        users, items = found[:2]
+        is_table = all(isinstance(each, Tensor) and each.dim() == 2 for each in (users, items))
+        if not is_table or (len(users), len(items)) != (self.n_users, self.n_items):
+            return None
+        return torch.cat([users[1:], items[1:]]) if users.shape[1] == items.shape[1] else None
+
+    def _tables(self) -> tuple[Tensor, Tensor] | None:
+        """The first two tables of embeddings of users and of items that are equally wide."""
+        tables = [(name.lower(), each.weight) for name, each in self.named_modules() if isinstance(each, nn.Embedding)]
+        users, items = (
+            [weight for name, weight in tables if side in name and len(weight) == n]
+            for side, n in (("user", self.n_users), ("item", self.n_items))
+        )
+        return next(((u, i) for u in users for i in items if u.shape[1] == i.shape[1]), None)
+
+    def _triples(self, interaction: Mapping[str, Tensor]) -> Triples:
+        """A batch's nodes; items drawn evenly where it has no negative ones."""
+        first_item = self.n_users - 2
+        users, items = interaction[self.USER_ID] - 1, interaction[self.ITEM_ID] + first_item
+        if self.NEG_ITEM_ID in interaction:
+            return users, items, interaction[self.NEG_ITEM_ID] + first_item
+        negatives = items[:0]
+        if self._label in interaction:
+            is_positive = interaction[self._label] > 0
+            users, items, negatives = users[is_positive], items[is_positive], items[~is_positive]
+        if len(negatives) == 0:
+            negatives = torch.randint(self.n_users - 1, first_item + self.n_items, items.shape, device=items.device)
+        # as many as there are positives
+        return users, items, negatives[torch.arange(len(items), device=items.device) % len(negatives)]
+
+
+def _needs_nothing(function: Any) -> bool:
+    """Whether a method can be called without arguments."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    return all(p.default is not p.empty or p.kind in kinds for p in parameters)
+
+
+def make_alignment(
+    settings: Any, graph: InteractionGraph, d: int, config, dataset, has_intents=False, pairwise_negatives=True
+) -> Alignment:
+    """The alignment of a recommender with the texts of its training data set; see `Alignment`."""
+    # Initialised apart from the embeddings, so that those equal the recommender's own under the same seed.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config["seed"])
+        texts = load_texts(config, dataset, settings.text_kinds, graph.n_users)
+        return Alignment(settings, texts, graph, d, has_intents, pairwise_negatives)
+
+
+def load_texts(config, dataset, kinds: tuple[str, ...], n_users: int) -> dict[str, NodeTexts]:
+    """The texts of these kinds, of a training data set's nodes.
+
+    Raises:
+        IRLLRecError: a text is refused, or the data set knows none.
+    """
+    if not kinds:
+        return {}
+    if not hasattr(dataset, "node_texts"):
+        raise IRLLRecError(
+            f"The dataset is a {type(dataset).__name__}, which has no texts: use IRLLRecDataset, as RecBole's "
+            "create_dataset does, or set the alignment weights to 0."
+        )
+    found = dataset.node_texts(config, kinds).items()
+    return {
+        kind: NodeTexts(torch.as_tensor(embedding), torch.as_tensor(present), n_users)
+        for kind, (embedding, present) in found
+    }
+
+
+def _rename(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    own = dict(module.named_parameters())
+    for name in [name.removeprefix(prefix) for name in state]:
+        if name.startswith(_BEFORE) and name not in own:
+            state[f"{prefix}alignment.{name}"] = state.pop(f"{prefix}{name}")
