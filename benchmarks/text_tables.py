@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_irllrec.data.intents import IntentTable, open_table
+from recbole_irllrec.tables.intents import IntentTable, open_table
 
 
 def main() -> None:

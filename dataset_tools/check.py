@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
-from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import split_datasets
-from recbole_irllrec.data.table_file import TableMetadata
 from recbole_irllrec.data.text import KINDS, locate, resolve
 from recbole_irllrec.data.training import SIDES, TrainingTokens
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.settings.sources import read_settings
+from recbole_irllrec.tables.intents import IntentTable
+from recbole_irllrec.tables.table_file import TableMetadata
 
 from .generate import evidence_outside, store_path
 from .generation.store import open_store
@@ -107,7 +107,7 @@ def check(config, store: Path | None = None) -> Report:
             except IRLLRecError as error:
                 refusals.append(str(error))
     warnings = _Warnings()
-    logging.getLogger().addHandler(warnings)
+    logging.getLogger("recbole_irllrec").addHandler(warnings)
     try:
         for kind in kinds:  # each alone, so that each says what is wrong with it
             try:
@@ -115,7 +115,7 @@ def check(config, store: Path | None = None) -> Report:
             except IRLLRecError as error:
                 refusals.append(str(error))
     finally:
-        logging.getLogger().removeHandler(warnings)
+        logging.getLogger("recbole_irllrec").removeHandler(warnings)
     warnings.said += _evidence_warnings(config, train, store)
     return Report(
         dataset=config["dataset"],

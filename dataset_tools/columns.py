@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from recbole_irllrec.data.table_file import plain_footer
 from recbole_irllrec.errors import IRLLRecError
+from recbole_irllrec.tables.table_file import plain_footer
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".tsv")

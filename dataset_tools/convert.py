@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from recbole_irllrec.data.atomic_file import read_fields
 from recbole_irllrec.data.tokens import LONGEST, escape_tokens
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.files import atomic_folder
+from recbole_irllrec.tables.atomic_file import read_fields
 
 from .atomic import check_name, harmless, numbers, refuse_overwriting, settings_text, write_header, write_lines
 from .markup import are_source, plain_texts

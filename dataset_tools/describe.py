@@ -10,12 +10,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from recbole.config import Config
 
-from recbole_irllrec.data.atomic_file import read_fields
-from recbole_irllrec.data.features import read_features, train_fingerprint
-from recbole_irllrec.data.intents import IntentTable
+from recbole_irllrec.data.features import train_fingerprint
 from recbole_irllrec.data.loading import load_config, refuse_absent, split_datasets
 from recbole_irllrec.data.text import KINDS, SIDES
 from recbole_irllrec.errors import IRLLRecError
+from recbole_irllrec.tables.atomic_file import read_fields
+from recbole_irllrec.tables.features import read_features
+from recbole_irllrec.tables.intents import IntentTable
 
 from .split import PARTS
 

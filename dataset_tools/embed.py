@@ -9,12 +9,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import split_datasets
-from recbole_irllrec.data.table_file import TableFile
 from recbole_irllrec.data.text import table_path
 from recbole_irllrec.data.training import TrainingTokens
 from recbole_irllrec.errors import IRLLRecError
+from recbole_irllrec.tables.intents import IntentTable
+from recbole_irllrec.tables.table_file import TableFile
 from recbole_irllrec.text.default import RECIPE, feature_texts
 from recbole_irllrec.text.encoders import Encoder, TfidfSvdEncoder, embed_texts
 

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbole_irllrec.data.intents import numbers_in_strings
-from recbole_irllrec.data.table_file import common_length
 from recbole_irllrec.errors import IRLLRecError
+from recbole_irllrec.tables.intents import numbers_in_strings
+from recbole_irllrec.tables.table_file import common_length
 
 from .columns import column_names, read_columns
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import scipy.sparse
 
 from recbole_irllrec.data.features import train_fingerprint
-from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.files import atomic_folder
 from recbole_irllrec.safe_loading import load_arrays
+from recbole_irllrec.tables.intents import IntentTable
 
 from .atomic import check_name, refuse_overwriting, settings_text, write_header, write_lines
 

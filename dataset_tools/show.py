@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from recbole_irllrec.data.loading import split_datasets
-from recbole_irllrec.data.table_file import TableFile, TableMetadata
 from recbole_irllrec.data.text import KINDS, table_path
 from recbole_irllrec.data.training import SIDES, Side, TrainingTokens
 from recbole_irllrec.errors import IRLLRecError
+from recbole_irllrec.tables.table_file import TableFile, TableMetadata
 
 from .check import fingerprint_state
 from .generate import store_path

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.text import table_path
+from recbole_irllrec.tables.intents import IntentTable
 
 
 def write_tables(config, table: IntentTable, side: str, kinds: Sequence[str], atomic: bool) -> list[Path]:

@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from recbole.config import Config
 
-from .data import atomic_file, dataset_folder
-from .data.features import read_features
-from .data.intents import IntentTable
+from .data import dataset_folder
 from .data.loading import split_datasets
 from .data.text import KINDS, SIDES
 from .errors import IRLLRecError
 from .requirements import PACKAGE, advice, needs
 from .settings.sources import read_settings
+from .tables import atomic_file
+from .tables.features import read_features
+from .tables.intents import IntentTable
 
 _RAY_SECONDS = 180
 _LITTLE_SPACE = 2**30  # bytes

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import torch
 
 from . import __version__
-from .data.intents import METADATA_KEY
 from .errors import IRLLRecError
 from .files import atomic_write
 from .serving import Served
+from .tables.intents import METADATA_KEY
 
 _ROW_GROUP = 1 << 16  # rows
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from recbole.config import Config
 from recbole.evaluator import Collector, Evaluator
-from recbole.evaluator.register import smaller_metrics
 from recbole.trainer import Trainer
 from recbole.utils import EvaluatorType, ModelType
 
 from .compat.baselines import by_counts
+from .objective import Objective
 
 Metrics = Mapping[str, float]  # by RecBole's names, such as ndcg@10
 NAME = "Popularity (items by their counted training interactions)"
@@ -88,8 +88,7 @@ class Course(NamedTuple):
 
 def is_below(metric: str, tested: float, popular: float) -> bool:
     """Whether a model's value of a metric such as NDCG@10 is worse than popularity's."""
-    smaller_is_better = metric.lower().partition("@")[0] in smaller_metrics
-    return tested > popular if smaller_is_better else tested < popular
+    return tested > popular if Objective(metric).smaller_is_better else tested < popular
 
 
 def compared(config: Config, tested: Metrics, popular: Metrics, course: Course) -> tuple[str, bool]:
@@ -113,7 +112,7 @@ def what_helps(config: Config, course: Course) -> str:
         config: RecBole's settings of the model's run.
         course: of its training.
     """
-    kind, model = config["MODEL_TYPE"], config["model"]
+    kind = config["MODEL_TYPE"]
     if kind == ModelType.TRADITIONAL:
         hints = ["other settings of its own, if it has any (irllrec tune)"]
     else:
@@ -121,7 +120,6 @@ def what_helps(config: Config, course: Course) -> str:
         n_layers = config["n_layers"]
         if kind == ModelType.GENERAL and isinstance(n_layers, int) and n_layers > 1:
             hints.append(f"fewer n_layers (here {n_layers})")
-    if model != "EASE":
         hints.append("as a check, the model EASE: if it is no better, look at the data and their split")
     return f"What usually helps: {'; '.join(hints)}."
 
@@ -184,7 +182,7 @@ def beside(run: Callable[[], dict[str, Any]], speaks: bool) -> dict[str, Any]:
     result["popularity_result"] = found[-1].popular if found else None
     if found and speaks:
         line, below = compared(*found[-1])
-        getLogger().log(WARNING if below else INFO, line)
+        getLogger(__name__).log(WARNING if below else INFO, line)
     return result
 
 

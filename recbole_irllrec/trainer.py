@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import logging
 import random
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from .errors import IRLLRecError
 from .files import atomic_write
 from .safe_loading import config_to_plain, load_data
 
+_log = logging.getLogger(__name__)
 # Settings that leave the course of a run as it is: a run may be resumed under others.
 _FREE_SETTINGS = {
     *("resume", "checkpoint_dir", "data_path", "show_progress", "state", "device", "gpu_id", "use_gpu", "log_wandb")
@@ -61,7 +63,7 @@ class IRLLRecTrainer(Trainer):
         )
         self._resume_by_setting()
         if self._finished:
-            self.logger.info(f"The run {self.saved_model_file} had finished: nothing is left to train.")
+            _log.info(f"The run {self.saved_model_file} had finished: nothing is left to train.")
             self.eval_collector.data_collect(train_data)
             return self.best_valid_score, self.best_valid_result
 
@@ -137,7 +139,7 @@ class IRLLRecTrainer(Trainer):
         path = kwargs.pop("saved_model_file", self.saved_model_file)
         _save(self._state(epoch) | {"other_parameter": self.model.other_parameter()}, path)
         if verbose:
-            self.logger.info(set_color("Saving current", "blue") + f": {path}")
+            _log.info(set_color("Saving current", "blue") + f": {path}")
 
     def _save_run(self, train_data) -> None:
         """Keep the run as it is before the next epoch."""
@@ -197,14 +199,14 @@ class IRLLRecTrainer(Trainer):
         self._finished = stopped_early or self.start_epoch >= self.epochs
         _restore_random_state(run["random"])
         self._restored_loader = run["loader"]
-        self.logger.info(f"Resuming {self.saved_model_file} at epoch {self.start_epoch}.")
+        _log.info(f"Resuming {self.saved_model_file} at epoch {self.start_epoch}.")
         if self.best_valid_result:
-            self.logger.info(set_color("best valid so far", "blue") + f": {dict2str(self.best_valid_result)}")
+            _log.info(set_color("best valid so far", "blue") + f": {dict2str(self.best_valid_result)}")
 
     def _resume_by_setting(self) -> None:
         wanted = self.config["resume"]
         if wanted is True and not self._run_file.is_file():
-            self.logger.info(f"There is no earlier run {self.saved_model_file} to resume: beginning it.")
+            _log.info(f"There is no earlier run {self.saved_model_file} to resume: beginning it.")
         elif wanted:
             self.resume_checkpoint(self.saved_model_file if wanted is True else wanted)
 
@@ -214,7 +216,7 @@ class IRLLRecTrainer(Trainer):
             name for name in {*before, *now} - _FREE_SETTINGS if before.get(name) != now.get(name) and name != "epochs"
         )
         if changed:
-            self.logger.warning(f"Resuming under other settings than the run began with: {', '.join(changed)}.")
+            _log.warning(f"Resuming under other settings than the run began with: {', '.join(changed)}.")
 
     def _run_name(self) -> str:
         """A name that the same settings give again."""

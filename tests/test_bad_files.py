@@ -19,8 +19,8 @@ from recbole.data.dataset import Dataset
 from recbole.quick_start import load_data_and_model, run_recbole
 
 from recbole_irllrec import IRLLRecError, doctor
-from recbole_irllrec.data.atomic_file import check
 from recbole_irllrec.data.loading import load_config
+from recbole_irllrec.tables.atomic_file import check
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 ROWS = "".join(f"u{u}\ti{(u + i) % 12}\t{1 + i % 5}\t{1600000000 + 3600 * i}\n" for u in range(6) for i in range(8))

@@ -15,11 +15,14 @@ from tiny_data import SETTINGS, write_tiny, write_tiny_tables
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.benchmark import results
-from recbole_irllrec.benchmark.execute import Resources, _Execution, execute
-from recbole_irllrec.benchmark.plan import Options, continued, fingerprint, rows, shared
-from recbole_irllrec.benchmark.results import Key, begin, read_plan, read_record, read_results, write_plan
+from recbole_irllrec.benchmark.execute import execute
+from recbole_irllrec.benchmark.plan import Options, continued, read_variants, referred, rows, shared
+from recbole_irllrec.benchmark.results import begin, read_plan, read_results, write_plan
 from recbole_irllrec.cluster import connected
 from recbole_irllrec.runs import config_of, load_splits
+from recbole_irllrec.runs.fingerprints import fingerprint
+from recbole_irllrec.runs.folder import Key, read_record
+from recbole_irllrec.runs.pool import Pool, Resources
 from recbole_irllrec.settings.schemas import AlignmentSettings
 
 OUT = Path("results/tiny")
@@ -44,6 +47,7 @@ def here():
     Path("spaces").mkdir()
     for model, space in SPACES.items():
         Path(f"spaces/{model}.yaml").write_text(space)
+    Path("spaces/rows.yaml").write_text("a: {model: IRLLRec, settings: {profile_weight: -1}}")
 
 
 def records():
@@ -99,11 +103,13 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
     Path("tiny.yaml").write_text("eval_step: 1\nn_intents: 4\nembedding_size: 8\n")
     Path("spaces/IRLLRec.yaml").write_text("# Few,\n# for the time.\nedge_dropout: {uniform: [0, 0.2]}\n# no more\n")
     started = []
-    start_run = _Execution._start
-    monkeypatch.setattr(_Execution, "_start", lambda self, t: [start_run(self, t), started.append(len(self._running))])
-    models = ["IRLLRec", "IRLLRec-without-text", "IRLLRec:published", "IRLLRec[profile_weight=0,pairwise_weight=1e-2]"]
+    start_run = Pool._start
+    monkeypatch.setattr(Pool, "_start", lambda self, job: started.append(len(self.running) + 1) or start_run(self, job))
+    models = ["IRLLRec", "IRLLRec-without-text", "IRLLRec:published", "no profiles"]
+    Path("rows.yaml").write_text("no profiles: {model: IRLLRec, settings: {profile_weight: 0, pairwise_weight: 1e-2}}")
     asked = [*ARGUMENTS, "--epochs", 1, "--max-concurrent", 2, "--config-files", "tiny.yaml"]
-    run(*asked, "--models", ",".join(models))
+    asked += ["--models", ",".join(models[:3]), "--variants", "rows.yaml"]
+    run(*asked, "--reference", "no profiles")
     assert max(started) == min(2, os.cpu_count())
     plan, before = read_plan(OUT), records()
     losses = {}
@@ -120,7 +126,8 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
         del row["space"]
     plan["popularity"] = dict.fromkeys(plan["popularity"], 0.125)  # not measured again
     write_plan(OUT, plan)
-    assert "NDCG@5 0.1250, NDCG@10 0.1250" in run(*asked, "--models", ",".join(models)).stdout
+    assert "NDCG@5 0.1250, NDCG@10 0.1250" in run(*asked).stdout
+    assert read_results(OUT).reference == "no profiles"
     assert records() == before and read_plan(OUT)["models"]["IRLLRec"]["space"] == space
     assert "spaces/IRLLRec.yaml; it says: “Few, for the time”." in (OUT / "report.md").read_text()
 
@@ -198,6 +205,53 @@ def test_what_runs_are_given():
     assert larger.drawn[:6] == ours.drawn
 
 
+def test_rows_are_named_in_brackets_or_in_a_file():
+    Path("rows.yaml").write_text(
+        "full: {model: IRLLRec}\nbare: {model: IRLLRec-without-text, settings: {n_layers: 2, reg_weight: 1e-7}}\n"
+        "theirs: {model: 'IRLLRec:published', settings: {fusion: gate}}\n"
+    )
+    options = Options(["BPR", "IRLLRec[n_layers=2,user_text=null]"], 1, 2, variants=read_variants(Path("rows.yaml")))
+    found = {row.name: row for row in rows(options, {})}
+    assert list(found) == ["BPR", "IRLLRec[n_layers=2,user_text=null]", "full", "bare", "theirs"]
+    fixed = [row.fixed for row in found.values()]
+    without_text = AlignmentSettings.without_text()
+    assert fixed == [
+        {},
+        {"n_layers": 2, "user_text": None},
+        {},
+        {**without_text, "n_layers": 2, "reg_weight": 1e-7},
+        {"preset": "published", "fusion": "gate"},
+    ]
+    assert not any("n_layers" in drawn for drawn in found["bare"].drawn) and not found["theirs"].tunable
+    plan = {"models": {"EASE": {}}}
+    assert referred(plan, None, found.values())["reference"] == "EASE"
+    assert referred(plan, "bare", found.values())["reference"] == "bare"
+    assert referred({"models": {}}, None, found.values())["reference"] == "BPR"
+    with pytest.raises(IRLLRecError, match="There is no row bar to refer to: take one of EASE, BPR, "):
+        referred(plan, "bar", found.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[1]", "rows.yaml holds no rows"),
+        ("a: {model: [", "rows.yaml is no YAML"),
+        ("a: LightGCN", "rows.yaml, a: found 'LightGCN', where a model is needed"),
+        ("a: {settings: {n_layers: 2}}", "rows.yaml, a: found {'settings': .*where a model is needed"),
+        ("a: {model: BPR, setings: {n_layers: 2}}", "rows.yaml, a: .* called setings .*; did you mean settings"),
+        ("a: {model: BPR, learning_rate: 1}", "rows.yaml, a: .* what a row changes stands below settings"),
+        ("a: {model: BPR, settings: [1]}", r"rows.yaml, a: settings is \[1\]; give names with values"),
+        ("a: {model: BRP}", "There is no model named 'BRP'"),
+        ("a: {model: BPR, settings: {lr: 1}}", "The row a: the model BPR has no setting lr; remove it"),
+        ("BPR: {model: BPR}", "The models are BPR, BPR: name at least one, and each once"),
+    ],
+)
+def test_files_of_rows_that_make_no_sense(text, words):
+    Path("rows.yaml").write_text(text)
+    with pytest.raises(IRLLRecError, match=words):
+        rows(Options(["BPR"], 1, 0, variants=read_variants(Path("rows.yaml"))), {})
+
+
 def test_runs_are_found_by_their_settings_and_texts():
     write_tiny(Path("data"))
     splits = load_splits("tiny", Path("data"), settings=SETTINGS)
@@ -218,7 +272,7 @@ def test_runs_from_before_a_mend_are_not_taken_for_those_after_it(monkeypatch):
     write_tiny(Path("data"))
     splits = load_splits("tiny", Path("data"), settings=SETTINGS)
     after = [fingerprint(config_of(model, splits, {}), splits) for model in ("Pop", "EASE")]
-    monkeypatch.setattr("recbole_irllrec.benchmark.plan.MENDED", {})
+    monkeypatch.setattr("recbole_irllrec.runs.fingerprints.MENDED", {})
     before = [fingerprint(config_of(model, splits, {}), splits) for model in ("Pop", "EASE")]
     assert after[0] != before[0] and after[1] == before[1]
 
@@ -231,12 +285,15 @@ def test_runs_from_before_a_mend_are_not_taken_for_those_after_it(monkeypatch):
         (["--models", "BPR:published"], "There is no model BPR:published: presets are of IRLLRec."),
         (
             ["--models", "BPR[lerning_rate=0.1]"],
-            r"row BPR\[lerning_rate=0.1\] changes lerning_rate, .*mean learning_rate",
+            r"row BPR\[lerning_rate=0.1\]: the model BPR has no setting lerning_rate; did you mean learning_rate",
         ),
-        (["--models", "BPR[metrics=5]"], "changes metrics, which is no setting of BPR: leave it out"),
+        (["--models", "BPR[metrics=5]"], "metrics is not a setting of the model, but of the data"),
         (["--models", "BPR[learning_rate]"], "says 'learning_rate': write setting=value"),
         (["--models", "BPR[learning_rate=1"], "does not end with its bracket"),
-        (["--models", "IRLLRec[profile_weight=-1]"], "The setting profile_weight .* is -1"),
+        (
+            ["--models", "IRLLRec[profile_weight=-1]"],
+            r"The row IRLLRec\[.*\]: The setting profile_weight .* is -1",
+        ),
         (["--models", "IRLLRec:best"], "The setting preset .* is 'best'"),
         (
             ["--models", "BPR", "--metrics", "Recall,RMSE"],
@@ -249,6 +306,8 @@ def test_runs_from_before_a_mend_are_not_taken_for_those_after_it(monkeypatch):
         (["--models", "BPR", "--out", "spaces"], "spaces holds other files and no benchmark.json"),
         (["--models", "BPR", "--address", "127.0.0.1:1"], "The Ray address 127.0.0.1:1 cannot be joined"),
         (["--models", "BPR", "--gpus-per-run", "1"], "Ray finds no GPU"),
+        (["--models", "BPR", "--reference", "EASE"], "There is no row EASE to refer to: take one of BPR"),
+        (["--variants", "spaces/rows.yaml"], "The row a: The setting profile_weight .* is -1"),
         (
             ["--models", "NGCF", "--spaces", "wrong"],
             "the model NGCF has no setting node_dropuot; did you mean node_dropout",

@@ -16,14 +16,11 @@ from recbole_irllrec.benchmark import plots, report, tables
 from recbole_irllrec.benchmark.results import (
     PLAN,
     USERS,
-    Key,
-    alone,
     read_plan,
     read_results,
     write_plan,
-    write_record,
-    write_table,
 )
+from recbole_irllrec.runs.folder import Key, alone, write_record, write_table
 
 FOLDER = Path("results")
 N_USERS, METRICS = 40, ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
@@ -264,14 +261,25 @@ def test_the_page_draws_its_plots_alone_and_without_complaint(folder, tmp_path):
     assert shown.count('class="errorbar"') > 4 and "IRLLRec:published" in shown
 
 
+def test_another_reference(folder, capsys):
+    assert "no row BPR to refer to: take one of IRLLRec, " in refusal(
+        capsys, "benchmark", "report", folder, "--reference", "BPR"
+    )
+    run("benchmark", "report", folder, "--reference", "EASE")
+    assert set(pd.read_csv(folder / "tests.csv")["model"]) == {"IRLLRec", "IRLLRec:published", "NGCF"}
+    assert read_results(folder).reference == "EASE" and "## EASE against each" in (folder / "report.md").read_text()
+    write_plan(folder, {**read_plan(folder), "reference": "NCL"})
+    assert read_results(folder).reference == "IRLLRec"  # no run of NCL has ended well
+
+
 def test_refused(folder, capsys):
     assert "no benchmark in elsewhere" in refusal(capsys, "benchmark", "report", "elsewhere")
     (folder / PLAN).write_text("[1]")
-    assert "benchmark.json is not as a benchmark has written it" in refusal(capsys, "benchmark", "report", folder)
+    assert "benchmark.json is damaged" in refusal(capsys, "benchmark", "report", folder)
     assert "Name a data set with --dataset" in refusal(capsys, "benchmark")
 
 
 def test_one_writer_at_a_time():
-    taken = pytest.raises(IRLLRecError, match="Another irllrec benchmark is writing into results")
+    taken = pytest.raises(IRLLRecError, match="Another process is writing into results")
     with alone(FOLDER), taken, alone(FOLDER):
         pass

@@ -1,5 +1,6 @@
 """The run_recbole command: RecBole's flags and overrides, and errors in one sentence."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from text_files import TRAIN, write_dataset
 
 from recbole_irllrec import IRLLRecError
+from recbole_irllrec.cli.log import log_to_stderr
 
 ONE_EPOCH = ["--dataset=ml-100k", "--epochs=1", "--train_batch_size=16384", "--show_progress=False"]
 
@@ -62,3 +64,13 @@ def test_debug_shows_the_traceback(caplog):
 def test_help_reads_well():
     result = run("--help")
     assert result.returncode == 0 and "--key=value" in result.stdout and "--resume=True" in result.stdout
+
+
+def test_our_log_is_shown_while_a_command_works_and_then_is_as_it_was(capsys, caplog):
+    ours = logging.getLogger("recbole_irllrec.text.default")
+    with log_to_stderr():
+        ours.info("while it works")
+    assert capsys.readouterr().err == "while it works\n" and not caplog.records
+    with caplog.at_level("INFO"):
+        ours.info("afterwards")
+    assert caplog.messages == ["afterwards"] and not capsys.readouterr().err

@@ -18,9 +18,9 @@ from recbole_irllrec.dataset_tools.convert import Keep, convert
 from recbole_irllrec.dataset_tools.delimited import Dialect, csv_reviews
 from recbole_irllrec.dataset_tools.json_reviews import amazon_reviews
 
-from recbole_irllrec.data.features import read_atomic_file, read_features
 from recbole_irllrec.data.loading import load_config, split_datasets
 from recbole_irllrec.data.tokens import ESCAPED, escape_tokens, unescape_tokens
+from recbole_irllrec.tables.features import read_atomic_file, read_features
 
 IN_ONE_FOLDER = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NASTY = [

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recbole_irllrec.dataset_tools.markup import are_source, plain_texts
 
-from recbole_irllrec.data.features import read_atomic_file
+from recbole_irllrec.tables.features import read_atomic_file
 
 SCRIPT = "var aPageStart = (new Date()).getTime();\nvar ue_t0=ue_t0||+new Date();"
 SHEET = ".a-box-inner{background-color:#fff}#alohaBuyBoxWidget"

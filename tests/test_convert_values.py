@@ -17,7 +17,7 @@ from recbole_irllrec.dataset_tools.sources import json_objects
 from recbole_irllrec.dataset_tools.times import Times
 from recbole_irllrec.dataset_tools.values import MISSING
 
-from recbole_irllrec.data.features import read_atomic_file
+from recbole_irllrec.tables.features import read_atomic_file
 
 IN_ONE_FOLDER = settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -17,10 +17,10 @@ from tiny_data import SETTINGS, write_tiny
 from recbole_irllrec.cluster import connected
 from recbole_irllrec.recommend import recommend, write_tables
 from recbole_irllrec.runs import load_splits
+from recbole_irllrec.runs.space import read_space
 from recbole_irllrec.serving import serve
 from recbole_irllrec.tuning import sweep as sweeps
 from recbole_irllrec.tuning.records import FINISHED, RUNNING, Folder
-from recbole_irllrec.tuning.space import read_space
 
 EARLIER = Path(__file__).parent / "earlier"
 

@@ -107,7 +107,7 @@ def test_strings_of_settings_are_not_evaluated(splits):
 
 
 def test_splits_can_be_pickled_and_bring_their_texts_along(splits, monkeypatch):
-    with_texts = splits.with_texts("IRLLRec", [{}, {"profile_weight": 0.0}])
+    with_texts = splits.with_texts(config_of("IRLLRec", splits, each) for each in ({}, {"profile_weight": 0.0}))
     ((texts),) = with_texts.texts.values()
     assert set(texts) == {"profile", "intent"}
     before = train("IRLLRec", splits, {}, "a").history[-1].metrics

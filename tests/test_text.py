@@ -12,8 +12,8 @@ from text_files import ITEMS, USERS, fingerprint, load, node_texts, table, token
 from threadpoolctl import threadpool_limits
 
 from recbole_irllrec.data.dataset import IRLLRecDataset
-from recbole_irllrec.data.features import read_atomic_file, read_features
 from recbole_irllrec.data.intents import IntentTable
+from recbole_irllrec.tables.features import read_atomic_file, read_features
 from recbole_irllrec.text.encoders import TfidfSvdEncoder
 from recbole_irllrec.text.profiles import item_texts, user_texts, words_of
 

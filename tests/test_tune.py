@@ -22,13 +22,15 @@ from tiny_data import SETTINGS, write_tiny, write_tiny_tables
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.cli.tune import _show
 from recbole_irllrec.cluster import connected
-from recbole_irllrec.runs import Evaluation, load_splits
+from recbole_irllrec.runs import Evaluation, load_splits, pool
 from recbole_irllrec.runs import train as train_run
+from recbole_irllrec.runs.folder import read_json
+from recbole_irllrec.runs.space import read_space
+from recbole_irllrec.runs.worker import work
 from recbole_irllrec.tuning import sweep as sweeps
 from recbole_irllrec.tuning.records import FAILED, FINISHED, STOPPED, Folder, Trial
 from recbole_irllrec.tuning.report import RESULTS
-from recbole_irllrec.tuning.space import read_space
-from recbole_irllrec.tuning.trial import run_seed, run_trial
+from recbole_irllrec.tuning.trial import run_trial
 
 BPR = "embedding_size: {choice: [4, 8]}\nlearning_rate: {loguniform: [1e-3, 1e-1]}\n"
 IRLLREC = """
@@ -86,7 +88,7 @@ def test_the_best_on_validation_is_tested_and_can_be_run_again(ray_here, tmp_pat
     for name, value in again["test_result"].items():
         assert first[f"test {name}"] == value and first[f"valid {name}"] == again["best_valid_result"][name]
     # popularity on the same test
-    popular = folder.read("popularity.json")["test"]
+    popular = folder.read("sweep.json")["popularity"]
     assert popular == again["popularity_result"]
     ours = found["seeds"]["test ndcg@10"].mean()
     assert f"reaches ndcg@10 {popular['ndcg@10']:.4f} on the same test, IRLLRec {ours:.4f}" in found["compared"]
@@ -180,7 +182,7 @@ def test_a_metric_that_is_not_a_number(small, monkeypatch):
     states = SimpleNamespace(read=lambda number: {})
     run_trial({"number": 1, "settings": {}}, checked.task, splits.without_test(), states)
     (said,) = reports
-    assert said["failed"] == "the validation metric auc is nan after epoch 0"
+    assert said["failed"].startswith("The validation metric auc is nan after epoch 1: lower learning_rate")
 
 
 class Killer(threading.Thread):
@@ -256,20 +258,20 @@ def test_when_every_trial_fails(tmp_path):
 def test_a_seed_that_fails_is_told_and_tried_again(ray_here, tmp_path, monkeypatch, capsys):
     splits, plan = tiny(tmp_path), plan_of(BPR, n_trials=1, n_seeds=3)
 
-    def unlucky(task, splits, settings, seed):
-        if seed == 2021:
+    def unlucky(job, splits, threads):
+        if job.settings.get("seed") == 2021:
             raise RuntimeError("no such luck")
-        return run_seed(task, splits, settings, seed)
+        return work(job, splits, threads)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweeps, "run_seed", unlucky)
+        patch.setattr(pool, "_work", unlucky)
         found, folder = swept(plan, splits)
     assert all((folder.path / name).is_file() for name in RESULTS)
     assert "RuntimeError: no such luck" in (folder.path / "report.html").read_text()
     table = pd.read_csv(folder.path / "seeds.csv", keep_default_na=False).set_index("seed")
     assert list(table["reason"]) == ["", "RuntimeError: no such luck", ""]
     assert list(table["test ndcg@10"] == "") == [False, True, False]
-    assert all(epoch.isdecimal() == (not why) for epoch, why in zip(table["epoch"], table["reason"], strict=True))
+    assert all(epoch.isdecimal() == (not why) for epoch, why in zip(table["best_epoch"], table["reason"], strict=True))
     _show(found, folder.path, "NDCG@10")
     said = capsys.readouterr().out
     assert found["compared"] in said and f"BPR {found['seeds']['test ndcg@10'].mean():.4f}" in found["compared"]
@@ -286,7 +288,7 @@ def test_a_test_that_fails_is_told_and_tried_again(ray_here, tmp_path, monkeypat
         raise RuntimeError("no such luck")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweeps, "test_best", unlucky)
+        patch.setattr(pool, "_work", unlucky)
         found, folder = swept(plan, splits)
     assert all((folder.path / name).is_file() for name in RESULTS)
     _show(found, folder.path, "NDCG@10")
@@ -308,10 +310,10 @@ def test_out_of_time_and_gone_on_with(ray_here, tmp_path):
         plan = plan_of(text, "IRLLRec", n_trials=2, max_concurrent=1, time_budget=budget)
         with contextlib.suppress(IRLLRecError):
             swept(plan, splits, resume=True)
-        best = Folder(Path("sweep")).read("best.json")
+        best = next(map(read_json, Path("sweep/runs").glob("*.json")), None)
     cut = Folder(Path("sweep")).trials()
-    assert best["epoch"] == cut[best["trial"]].best.epoch  # tested as it was
-    assert best["valid"] == cut[best["trial"]].best.metrics
+    assert best["best_epoch"] == cut[best["number"]].best.epoch + 1  # tested as it was
+    assert best["valid"] == cut[best["number"]].best.metrics
     assert any(trial.status == "running" for trial in cut.values()) or len(cut) < 2
     _, folder = swept(plan_of(text, "IRLLRec", n_trials=2), splits, resume=True)
     for trial in folder.trials().values():

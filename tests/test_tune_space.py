@@ -12,8 +12,8 @@ from tiny_data import SETTINGS, write_tiny
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.runs import config_of, load_splits
+from recbole_irllrec.runs.space import RandomDrawer, check_space, default_path, read_space, text_variants
 from recbole_irllrec.tuning.search import Optuna, Random
-from recbole_irllrec.tuning.space import RandomDrawer, check_space, default_path, read_space, text_variants
 
 MODELS = (
     "IRLLRec",

@@ -16,9 +16,9 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_trainer, init_seed
 
 from recbole_irllrec import compat
-from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import load_config
 from recbole_irllrec.settings.sources import defaults
+from recbole_irllrec.tables.intents import IntentTable
 
 warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
 QUIET = {"show_progress": False, "epochs": 1, "metrics": ["Recall", "NDCG"], "topk": [20], "valid_metric": "NDCG@20"}

@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_irllrec.data.atomic_file import read_fields
 from recbole_irllrec.data.dataset import IRLLRecDataset
-from recbole_irllrec.data.features import read_features, train_fingerprint
+from recbole_irllrec.data.features import train_fingerprint
 from recbole_irllrec.data.loading import seeded_dataset
 from recbole_irllrec.errors import IRLLRecError
+from recbole_irllrec.tables.atomic_file import read_fields
+from recbole_irllrec.tables.features import read_features
 from recbole_irllrec.text.profiles import item_texts
 
 REVIEW_COLUMNS = ("user", "item", "text")

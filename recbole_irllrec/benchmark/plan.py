@@ -1,12 +1,11 @@
-"""What a benchmark runs: the rows of its table, the settings of each, and the names that runs are found by."""
+"""What a benchmark runs: the rows of its table, and the settings of each."""
 
 import difflib
-import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.resources import files
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,18 +16,24 @@ from recbole.utils import EvaluatorType
 from recbole.utils.argument_list import training_arguments
 
 from .. import zoo
-from ..compat.baselines import MENDED
 from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
-from ..runs import Settings, Splits, refuse_other_kinds, text_sources
-from ..tuning.space import RandomDrawer, SettingsLoader, Space, default_path, read_space, tunable
+from ..runs.space import (
+    RandomDrawer,
+    SettingsLoader,
+    Space,
+    check_space,
+    default_path,
+    read_space,
+    read_yaml,
+    refuse_foreign,
+    tunable,
+)
+from ..runs.splits import Settings, Splits, refuse_other_kinds
 from .results import Plan
 
 TRIAL_SEED = 0  # runs have 1, 2, …
 _WITHOUT_TEXT = "-without-text"
-# Settings that leave a run's results as they are.
-_FREE = {"seed", "resume", "device", "gpu_id", "use_gpu", "worker", "state", "data_path", "checkpoint_dir"}
-_FREE |= {"show_progress", "log_wandb", "wandb_project", "local_rank", "single_spec", "dataset_save_path"}
 # Unless the user says otherwise.
 _METRICS, _TOPK = ("Recall", "NDCG", "MRR"), (10, 20)
 # The last: RecBole's own would rank one user at a time where there are many items.
@@ -36,12 +41,23 @@ _DEFAULTS: Settings = {"epochs": 300, "stopping_step": 10, "eval_batch_size": 1 
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A row as it is asked for."""
+
+    name: str
+    model: str  # of RecBole's or ours, also IRLLRec:published and IRLLRec-without-text
+    settings: Settings = field(default_factory=dict)  # that make it a row of its own
+
+
+@dataclass(frozen=True)
 class Options:
     """What is asked for; None where the data set's settings or the defaults say it."""
 
-    models: Sequence[str]
+    models: Sequence[str]  # rows by names as `named` reads them
     seeds: int
     tune_samples: int
+    variants: Sequence[Variant] = ()  # rows after them
+    reference: str | None = None  # the row that the others are tested against; else the first, or the folder's
     protocol: Literal["recbole", "paper"] | None = None
     metrics: Sequence[str] | None = None
     topk: Sequence[int] | None = None
@@ -88,10 +104,12 @@ def rows(options: Options, given: Settings) -> list[Row]:
     Raises:
         IRLLRecError: an option cannot be met.
     """
-    if len(set(options.models)) < len(options.models) or not options.models:
-        raise IRLLRecError(f"The models are {', '.join(options.models) or 'none'}: name at least one, and each once.")
+    wanted = [*map(named, options.models), *options.variants]
+    names = [variant.name for variant in wanted]
+    if len(set(names)) < len(names) or not names:
+        raise IRLLRecError(f"The models are {', '.join(names) or 'none'}: name at least one, and each once.")
     common = _common(options, given)
-    return [_row(name, options, common) for name in options.models]
+    return [_row(variant, options, common) for variant in wanted]
 
 
 def _common(options: Options, given: Settings) -> Settings:
@@ -121,45 +139,94 @@ def _metric(name: str) -> str:
     return metrics_dict[str(name).lower()].__name__
 
 
-def _row(name: str, options: Options, common: Settings) -> Row:
-    base, _, changes = name.partition("[")
-    model, _, preset = base.partition(":")
+def named(text: str) -> Variant:
+    """The row that a name stands for, such as IRLLRec[profile_weight=0,fusion=gate].
+
+    Raises:
+        IRLLRecError: what stands in its brackets is no list of settings.
+    """
+    model, bracket, changes = text.partition("[")
+    if not bracket:
+        return Variant(text, model)
+    if not changes.endswith("]"):
+        raise IRLLRecError(f"The row {text} does not end with its bracket: write MODEL[setting=value,setting=value].")
+    settings: Settings = {}
+    for change in changes[:-1].split(","):
+        setting, equals, value = (part.strip() for part in change.partition("="))
+        if not equals or not value:
+            raise IRLLRecError(f"The row {text} says {change!r}: write setting=value, parted by commas.")
+        settings[setting] = yaml.load(value, Loader=SettingsLoader)
+    return Variant(text, model, settings)
+
+
+def read_variants(path: Path) -> list[Variant]:
+    """The rows of a file, which gives each by its name: ``model``, and ``settings`` unless there are none.
+
+    Raises:
+        IRLLRecError: the file is no YAML, or holds something else.
+        OSError: it cannot be read.
+    """
+    _, content = read_yaml(path)
+    if not isinstance(content, dict) or not content:
+        raise IRLLRecError(f"{path} holds no rows: give names, each with a model and its settings (docs/benchmark.md).")
+    return [_variant(f"{path}, {name}", str(name), given) for name, given in content.items()]
+
+
+def _variant(where: str, name: str, given: Any) -> Variant:
+    if not isinstance(given, dict) or not isinstance(given.get("model"), str):
+        raise IRLLRecError(f"{where}: found {given!r}, where a model is needed, such as model: LightGCN.")
+    if unknown := [str(key) for key in given if key not in ("model", "settings")]:
+        close = difflib.get_close_matches(unknown[0], ("model", "settings"), n=1)
+        hint = f"did you mean {close[0]}?" if close else "what a row changes stands below settings."
+        raise IRLLRecError(f"{where}: there is nothing called {unknown[0]} beside model and settings; {hint}")
+    settings = given.get("settings") or {}
+    if not isinstance(settings, dict):
+        raise IRLLRecError(f"{where}: settings is {settings!r}; give names with values, such as n_layers: 2.")
+    return Variant(name, given["model"], {str(setting): value for setting, value in settings.items()})
+
+
+def _row(variant: Variant, options: Options, common: Settings) -> Row:
+    model, _, preset = variant.model.partition(":")
     fixed: Settings = {}
-    ours = zoo.find(base.removesuffix(_WITHOUT_TEXT))
+    ours = zoo.find(variant.model.removesuffix(_WITHOUT_TEXT))
     if preset:
         with_presets = [found.name for found in zoo.models() if found.preset]
         if model not in with_presets:
-            raise IRLLRecError(f"There is no model {name}: presets are of {', '.join(with_presets)}.")
+            raise IRLLRecError(f"There is no model {variant.model}: presets are of {', '.join(with_presets)}.")
         fixed = {"preset": preset}
-    elif base.endswith(_WITHOUT_TEXT) and ours and ours.can_do_without_text:
+    elif model.endswith(_WITHOUT_TEXT) and ours and ours.can_do_without_text:
         model, fixed = ours.name, ours.settings.without_text()
     refuse_other_kinds(model)
-    if changes:
-        fixed |= _changes(name, model, changes)
+    refuse_foreign(f"The row {variant.name}", model, variant.settings)
+    fixed |= variant.settings
     space = _space(model, options.spaces) if options.tune_samples and not preset else None
     drawn: list[Settings] = [{}]
-    origin = None
+    origin: dict[str, Any] | None = None
     if space is not None:
         drawn = _drawn(space, options.tune_samples, {**common, **fixed})
-        origin = _origin(space, options.spaces)
-    return Row(name, model, common, fixed, drawn, options.tune_samples, space, origin, tunable=not preset)
+        own = Path(space.origin).parent == options.spaces
+        origin = {"file": space.origin if own else None, "comment": space.comment if own else ""}
+        origin["settings"] = space.as_plain()
+    return Row(variant.name, model, common, fixed, drawn, options.tune_samples, space, origin, tunable=not preset)
 
 
-def _changes(name: str, model: str, text: str) -> Settings:
-    """The settings in the brackets of a row such as IRLLRec[profile_weight=0,fusion=gate]."""
-    if not text.endswith("]"):
-        raise IRLLRecError(f"The row {name} does not end with its bracket: write MODEL[setting=value,setting=value].")
-    changed: Settings = {}
-    for change in text[:-1].split(","):
-        setting, equals, value = (part.strip() for part in change.partition("="))
-        if not equals or not value:
-            raise IRLLRecError(f"The row {name} says {change!r}: write setting=value, parted by commas.")
-        if setting not in (known := tunable(model)):
-            close = difflib.get_close_matches(setting, sorted(known), n=1)
-            hint = f"did you mean {close[0]}?" if close else "leave it out, or give it to all with --config-files."
-            raise IRLLRecError(f"The row {name} changes {setting}, which is no setting of {model}: {hint}")
-        changed[setting] = yaml.load(value, Loader=SettingsLoader)
-    return changed
+def check(row: Row, options: Options, config_with: Callable[[Row, Settings], Config]) -> None:
+    """Refuse a row whose settings the model refuses, or whose search space of the user's own does not fit it.
+
+    Args:
+        row: of the table.
+        options: what is asked for.
+        config_with: a run's settings.
+
+    Raises:
+        IRLLRecError: says what is wrong with which.
+    """
+    try:
+        config_with(row, row.drawn[0])
+    except IRLLRecError as error:
+        raise IRLLRecError(f"The row {row.name}: {error}") from None
+    if row.space is not None and options.spaces is not None:
+        check_space(row.space, row.model, partial(config_with, row))
 
 
 def _space(model: str, folder: Path | None) -> Space | None:
@@ -175,16 +242,6 @@ def _space(model: str, folder: Path | None) -> Space | None:
             f"There is no search space for {model}: write {model}.yaml and name its folder with --spaces, or ask for "
             f"--tune-samples 0."
         ) from None
-
-
-def _origin(space: Space, folder: Path | None) -> dict[str, Any]:
-    """What a space holds; of the user's also its file and how that begins, which is where it says what it is for."""
-    file = Path(space.origin)
-    if file.parent != folder:
-        return {"file": None, "comment": "", "settings": space.as_plain()}
-    lines = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
-    comment = " ".join(line.lstrip("# ").rstrip() for line in lines)
-    return {"file": str(file), "comment": comment, "settings": space.as_plain()}
 
 
 def _drawn(space: Space, n: int, given: Settings) -> list[Settings]:
@@ -253,15 +310,14 @@ def continued(before: Plan, now: Plan, folder: Path) -> Plan:
     return before
 
 
-# ---- what a run is found by ------------------------------------------------------------------------------------------
+def referred(plan: Plan, wanted: str | None, rows: Iterable[Row] = ()) -> Plan:
+    """What runs share, with the row that the others are tested against: the one wanted, or before, or the first.
 
-
-def fingerprint(config: Config, splits: Splits) -> str:
-    """The same for runs that differ in nothing but their seed: 12 hexadecimal digits of a SHA-256.
-
-    It is of all settings, defaults included, of the text tables' files, and of what is mended in RecBole's model.
+    Raises:
+        IRLLRecError: there is no such row.
     """
-    settings = {name: value for name, value in config.final_config_dict.items() if name not in _FREE}
-    mended = [MENDED[config["model"]]] if config["model"] in MENDED else []
-    content = json.dumps([settings, text_sources(config, splits), *mended], sort_keys=True, default=str)
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
+    there = list(dict.fromkeys([*plan["models"], *(row.name for row in rows)]))
+    chosen = wanted or plan.get("reference") or there[0]
+    if chosen not in there:
+        raise IRLLRecError(f"There is no row {chosen} to refer to: take one of {', '.join(there)} (--reference).")
+    return {**plan, "reference": chosen}

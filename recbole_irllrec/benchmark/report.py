@@ -12,9 +12,10 @@ import yaml
 from .. import html_page, popularity
 from ..errors import IRLLRecError
 from ..files import atomic_write
-from ..runs import bare_config
+from ..runs.folder import write_table
+from ..runs.splits import bare_config
 from . import plots, tables
-from .results import Results, write_table
+from .results import Results
 from .statistics import over_seeds, paired_tests
 
 _STYLE = """

@@ -1,57 +1,28 @@
-"""The folder of a benchmark: a file a run, written when the run has ended, so that nothing is lost or done twice.
+"""What a benchmark's folder holds, see `runs.folder`, and beside the runs:
 
-benchmark.json            what all runs share, and what was chosen for each model
-split/                    the data set's split, where the data set comes without one
-users.parquet             the users and their numbers of training interactions
-trials/MODEL-ID.json      a run with drawn settings, of which validation alone is known
-runs/MODEL-ID-SEED.json   a run with the chosen settings, and beside it, in Parquet, its test metrics by user
+benchmark.json   what all runs share, and what was chosen for each model
+split/           the data set's split, where the data set comes without one
+users.parquet    the users and their numbers of training interactions
 """
 
 import json
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from .. import zoo
 from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
-from ..files import atomic_write, locked, write_json
-from ..runs import Splits
+from ..files import write_json
+from ..runs.folder import Key, read_json, read_record, write_table
+from ..runs.splits import Splits
+from ..runs.worker import Record
 
 Plan = dict[str, Any]
-Record = dict[str, Any]
 PLAN, USERS, SPLIT = "benchmark.json", "users.parquet", "split"
-
-
-class Key(NamedTuple):
-    """Which run it is."""
-
-    model: str  # as the table names it
-    settings: str  # the fingerprint of all its settings but the seed
-    seed: int | None = None  # None for a trial
-
-    def file(self, folder: Path) -> Path:
-        """Where the run's record is, or will be."""
-        stem = f"{re.sub('[^A-Za-z0-9_.]+', '-', self.model).strip('-')}-{self.settings}"
-        return folder / (f"trials/{stem}.json" if self.seed is None else f"runs/{stem}-{self.seed}.json")
-
-
-def read_record(folder: Path, key: Key) -> Record | None:
-    """What is known of a run; None before it has ended."""
-    return _read_json(key.file(folder))
-
-
-def write_record(folder: Path, key: Key, record: Record, users: pd.DataFrame | None) -> None:
-    """Keep a run that has ended. Its record comes last: with it, the run is complete."""
-    file = key.file(folder)
-    if users is not None:
-        write_table(users, file.with_suffix(".parquet"))
-    write_json(file, record, default=str)
 
 
 def read_plan(folder: Path) -> Plan | None:
@@ -60,7 +31,7 @@ def read_plan(folder: Path) -> Plan | None:
     Raises:
         IRLLRecError: the folder holds something else.
     """
-    plan = _read_json(folder / PLAN)
+    plan = read_json(folder / PLAN)
     if plan is None and folder.is_dir() and any(f.name[0] != "." and f.name != SPLIT for f in folder.iterdir()):
         raise IRLLRecError(f"{folder} holds other files and no {PLAN}: give another folder with --out.")
     return plan
@@ -72,44 +43,12 @@ def write_plan(folder: Path, plan: Plan) -> None:
 
 
 def begin(folder: Path, plan: Plan, splits: Splits, command: str) -> None:
-    """Keep what all runs share, and the command that asks for more of them."""
-    if command not in plan["commands"]:
+    """Keep what all runs share, and the command that asks for more of them, if one does."""
+    if command and command not in plan["commands"]:
         plan["commands"].append(command)
     write_plan(folder, plan)  # first: without it, files in the folder are taken for something else's
     counts = TrainingTokens(splits.train).pairs["user"].value_counts()
     write_table(pd.DataFrame({"user": counts.index, "interactions": counts.to_numpy()}), folder / USERS)
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise IRLLRecError(f"{path} is not as a benchmark has written it: restore or delete it.")
-    return found
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as Parquet or CSV by the file's name, atomically."""
-    with atomic_write(path) as file:
-        if path.suffix == ".parquet":
-            table.to_parquet(file, index=False)
-        else:
-            table.to_csv(file, index=False)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Let no other process write into the folder meanwhile; it is made if it is not there.
-
-    Raises:
-        IRLLRecError: another does.
-    """
-    with locked(folder / ".lock", f"Another irllrec benchmark is writing into {folder}: wait for it, or stop it."):
-        yield
 
 
 @dataclass(frozen=True)
@@ -136,8 +75,9 @@ class Results:
 
     @property
     def reference(self) -> str:
-        """The model that the others are tested against: IRLLRec, where it is there."""
-        return "IRLLRec" if "IRLLRec" in self.models else self.models[0]
+        """The model that the others are tested against: the plan's, or the first where that has no finished run."""
+        wanted = self.plan.get("reference")  # older folders have none
+        return wanted if wanted in self.models else self.models[0]
 
 
 def read_results(folder: Path) -> Results:

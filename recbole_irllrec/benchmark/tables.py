@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from recbole.evaluator.register import smaller_metrics
 
+from ..objective import Objective
 from .results import Results
 from .statistics import over_seeds, ranks
 
 COSTS = {
     "parameters": ("parameters trained by gradients", 1, "{:,.0f}"),
     "seconds": ("training, s", 1, "{:.1f}"),
+    "processor_seconds": ("of it on processors, s", 1, "{:.1f}"),
     "seconds_to_best": ("to best epoch, s", 1, "{:.1f}"),
     "inference_seconds": ("inference, s", 1, "{:.2f}"),
     "peak_memory": ("peak memory, MiB", 2**20, "{:,.0f}"),
@@ -72,7 +73,7 @@ def summary(results: Results) -> Table:
     means, deviations = over_seeds(results.runs, list(names))
     written = {}
     for name in names:
-        best = ranks(means[name].round(4), smaller_is_better=name.partition("@")[0] in smaller_metrics)
+        best = ranks(means[name].round(4), Objective(name).smaller_is_better)
         columns = zip(means[name], deviations[name], best, strict=True)
         cells = [_cell(mean, deviation, "{:.4f}", int(rank)) for mean, deviation, rank in columns]
         written[name] = dict(zip(means.index, cells, strict=True))

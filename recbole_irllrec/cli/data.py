@@ -287,7 +287,7 @@ def _print_use(settings: Path, config_files: str | None = None) -> None:
 
 def _has_texts(stem: Path) -> bool:
     """Whether IRLLRec finds texts in a data set's files: words about its items, or a table."""
-    from ..data.atomic_file import read_fields
+    from ..tables.atomic_file import read_fields
 
     items = stem.with_name(f"{stem.name}.item")
     kinds = list(read_fields(items).values()) if items.is_file() else []

@@ -88,8 +88,8 @@ def import_(
     from recbole_irllrec.dataset_tools.import_embeddings import read_embeddings
     from recbole_irllrec.dataset_tools.tables import write_tables
 
-    from ..data.intents import IntentTable
     from ..data.loading import refuse_absent
+    from ..tables.intents import IntentTable
 
     config = _config(dataset, data_path, config_files)
     refuse_absent(config)

@@ -13,6 +13,7 @@ def log_to_stderr() -> Iterator[None]:
     log = logging.getLogger("recbole_irllrec")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
+    before = log.level, log.propagate
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -21,3 +22,5 @@ def log_to_stderr() -> Iterator[None]:
             yield
     finally:
         log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]

@@ -35,6 +35,12 @@ Address = Annotated[
         show_default=False,
     ),
 ]
+MaxConcurrent = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="The most at a time; without it, as many as there are CPUs and GPUs for.", show_default=False
+    ),
+]
 
 # Of the commands that write data sets
 Out = Annotated[

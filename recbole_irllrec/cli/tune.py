@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .options import Address, ConfigFiles, DataPath
+from .options import Address, ConfigFiles, DataPath, MaxConcurrent
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -70,10 +70,7 @@ def tune(
     address: Address = None,
     cpus_per_trial: Annotated[float, typer.Option(min=0.1, help="CPUs, and so threads, for each trial.")] = 1,
     gpus_per_trial: Annotated[float, typer.Option(min=0, help="GPUs for each trial; 0.5 puts two on one.")] = 0,
-    max_concurrent: Annotated[
-        int | None,
-        typer.Option(min=1, help="Trials at a time; without it, as many as there are CPUs and GPUs for."),
-    ] = None,
+    max_concurrent: MaxConcurrent = None,
     time_budget: Annotated[
         float | None,
         typer.Option(min=1, help="Seconds; then trials are cut short and the best so far is reported."),
@@ -87,13 +84,14 @@ def tune(
     """
     from ..cluster import connected
     from ..data.loading import setting_in_files
-    from ..runs import load_splits
-    from ..tuning import space as spaces
+    from ..runs.space import default_path, read_space
+    from ..runs.splits import load_splits
+    from ..tuning.plan import Plan, check
     from ..tuning.records import Folder
-    from ..tuning.sweep import Plan, check, run
+    from ..tuning.sweep import run
     from .log import log_to_stderr
 
-    found_space = spaces.read_space(space or spaces.default_path(model))
+    found_space = read_space(space or default_path(model))
     with log_to_stderr():
         metric = metric or setting_in_files("valid_metric", dataset, data_path, config_files) or "NDCG@10"
         splits = load_splits(dataset, data_path, config_files, {"valid_metric": metric}, model)

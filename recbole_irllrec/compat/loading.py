@@ -1,6 +1,6 @@
 """Loading a data set: what goes wrong is said in one sentence, and every id is one.
 
-The sentences are those of ``data/atomic_file.py`` and ``data/dataset_folder.py``; here is where RecBole meets them.
+The sentences are those of ``tables/atomic_file.py`` and ``data/dataset_folder.py``; here is where RecBole meets them.
 """
 
 import contextlib
@@ -22,8 +22,9 @@ from recbole.data.dataset import Dataset
 from recbole.trainer import Trainer
 from recbole.utils import FeatureSource
 
-from ..data import atomic_file, dataset_folder
+from ..data import dataset_folder
 from ..errors import IRLLRecError
+from ..tables import atomic_file
 
 # Each filter of `Dataset._data_filtering`, in its order, and the settings that ask for it.
 _FILTERS: dict[str, tuple[str, ...]] = {

@@ -60,7 +60,7 @@ def drop_saved_data_of_other_order() -> None:
         first = saved[0][0] if isinstance(saved, list) else saved  # loaders, each with the state of its generator
         dataset = getattr(first, "_dataset", first)
         if isinstance(dataset, Dataset) and _is_inexact(dataset):
-            logging.getLogger().warning(f"{file.name} was saved before times were exact: it is made anew.")
+            logging.getLogger(__name__).warning(f"{file.name} was saved before times were exact: it is made anew.")
             first.config = _UnlikeAny()
         return saved
 
@@ -170,7 +170,7 @@ def _fill_missing(original, dataset):
         dataset.inter_feat[times.name] = times.astype(np.float64)
     if missing and _is_by_time(dataset):
         place = "first" if times is None else "at the mean of the others"
-        dataset.logger.warning(
+        logging.getLogger(__name__).warning(
             f"{missing} interactions have no {dataset.time_field}: in the order of time they stand {place}."
         )
 

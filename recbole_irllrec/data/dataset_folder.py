@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import IRLLRecError
-from . import atomic_file
+from ..tables import atomic_file
 
 # The settings that name the columns of ids, by a file's suffix.
 IDS = {

@@ -13,10 +13,10 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from ..errors import IRLLRecError
+from ..tables.intents import IntentTable, open_table
+from ..tables.table_file import Rows, TableFile
 from ..text.default import cache_folder, default_tables
 from ..text.reduction import fit_projection
-from .intents import IntentTable, open_table
-from .table_file import Rows, TableFile
 from .training import SIDES, TrainingTokens
 
 Table: TypeAlias = TableFile | IntentTable
@@ -79,7 +79,7 @@ def resolve(config, dataset, kinds: Iterable[str], sides: Sequence[str] = SIDES)
         twin = next((done for done in texts if sources[done] == sources[kind]), None)
         if twin is not None:
             texts[kind] = texts[twin]
-            logging.getLogger().info(f"The {kind} text is the {twin} text: both come from the same tables.")
+            logging.getLogger(__name__).info(f"The {kind} text is the {twin} text: both come from the same tables.")
             continue
         of = reader.node_text if "user" in sides else reader.item_text
         texts[kind] = of(kind, sources[kind])
@@ -151,7 +151,7 @@ class _Reader:
         self._config = config
         self._dataset = dataset
         self._use_default = use_default
-        self._log = logging.getLogger()
+        self._log = logging.getLogger(__name__)
         self._tables: dict[tuple[str, Path | _Preloaded], Table] = {}
         self._train = TrainingTokens(dataset)
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..data.features import read_features
-from ..data.intents import IntentTable
 from ..errors import IRLLRecError
+from ..tables.features import read_features
+from ..tables.intents import IntentTable
 from .encoders import TfidfSvdEncoder, embed_texts
 from .profiles import item_texts, user_texts
 
@@ -42,7 +42,7 @@ def default_tables(
     Raises:
         IRLLRecError: there is no ``.item`` file with words about the data set's items.
     """
-    log = logging.getLogger()
+    log = logging.getLogger(__name__)
     users, items = np.sort(user_tokens), np.sort(item_tokens)
     folder = cache_folder(config)
     name = f"{config['dataset']}-{_inputs_fingerprint(config, users, items, fingerprint)[:16]}"
@@ -135,7 +135,7 @@ def _from_cache(user_cache: Path, item_cache: Path, users: np.ndarray, items: np
     try:
         tables = Tables(IntentTable.read(user_cache), IntentTable.read(item_cache))
     except Exception as error:  # whatever is wrong with a file that can be made again
-        logging.getLogger().warning(f"The cached default text tables are made again: {error}")
+        logging.getLogger(__name__).warning(f"The cached default text tables are made again: {error}")
         return None
     fits = np.array_equal(tables.user.tokens, users) and np.array_equal(tables.item.tokens, items)
     return tables if fits else None

@@ -13,8 +13,8 @@ from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from ..data.intents import IntentTable
 from ..errors import IRLLRecError
+from ..tables.intents import IntentTable
 from .profiles import words_of
 
 _BLOCK = 1 << 14  # texts that TF-IDF embeds at once

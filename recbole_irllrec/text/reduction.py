@@ -43,7 +43,7 @@ def fit_projection(
         stem: the file is ``<stem>-<fingerprint>.npz``; its arrays are those of `Projection`.
         what: what the log calls them.
     """
-    log = logging.getLogger()
+    log = logging.getLogger(__name__)
     sample = _sample(embeddings, present)
     dim = min(dim, len(sample))
     digest = hashlib.sha256(f"pca 1 {dim} {sample.shape}".encode() + sample.tobytes()).hexdigest()
@@ -93,5 +93,5 @@ def _read(path: Path) -> Projection | None:
         with np.load(path, allow_pickle=False) as file:
             return Projection(**file)
     except Exception as error:  # whatever is wrong with a file that can be made again
-        logging.getLogger().warning(f"The kept projection {path} is made again: {error}")
+        logging.getLogger(__name__).warning(f"The kept projection {path} is made again: {error}")
         return None

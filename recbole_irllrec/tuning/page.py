@@ -1,18 +1,15 @@
 """The page of plots of a sweep: one HTML file that asks no other host for anything."""
 
 import html
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from ..html_page import html_page, plots
+from .plan import Checked
 from .records import FAILED, Trial
-from .report import encoded, importance
-
-if TYPE_CHECKING:
-    from .sweep import Checked
 
 _STYLE = """
 body {font-family: system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; color: #222}
@@ -24,7 +21,7 @@ _FEWEST = 4  # trials that an importance can be computed from
 
 
 def page(
-    checked: "Checked",
+    checked: Checked,
     trials: list[Trial],
     table: pd.DataFrame,
     best: Trial,
@@ -39,19 +36,20 @@ def page(
         table: `report.trials_table`; seeds: `report.seeds_table`.
         compared: the best settings beside popularity; command: what reproduces the best run.
     """
-    task, metric = checked.task, checked.plan.metric
-    good = table[(table["status"] != FAILED) & table.get(task.metric, pd.Series(np.nan, table.index)).notna()]
+    objective = checked.task.objective
+    bigger = not objective.smaller_is_better
+    good = table[(table["status"] != FAILED) & table.get(objective.metric, pd.Series(np.nan, table.index)).notna()]
     names = [p.name for p in checked.plan.space.parameters if p.name in good and good[p.name].notna().any()]
     names = [name for name in names if good[name].astype(str).nunique() > 1]
-    figures = {"Every trial": _parallel(good, names, task.metric, task.bigger_is_better)}
+    figures = {"Every trial": _parallel(good, names, objective.metric, bigger)}
     if len(good) >= _FEWEST and names:
-        figures["What matters"] = _importance(good, names, task.metric)
-    figures["Trial after trial"] = _course(good, task.metric, task.bigger_is_better)
-    figures["Learning curves"] = _curves(trials, task.metric, best)
+        figures["What matters"] = _importance(good, names, objective.metric)
+    figures["Trial after trial"] = _course(good, objective.metric, bigger)
+    figures["Learning curves"] = _curves(trials, objective.metric, best)
     counts = ", ".join(f"{n} {status}" for status, n in table["status"].value_counts().items())
-    title = f"{task.model} on {checked.splits.dataset}"
+    title = f"{checked.plan.model} on {checked.splits.dataset}"
     head = (
-        f"<p>{len(table)} trials ({counts}), chosen by {html.escape(metric)} on "
+        f"<p>{len(table)} trials ({counts}), chosen by {html.escape(objective.title)} on "
         f"validation. Best: trial {best.number}. Test metrics are those of the best settings alone.</p>"
         f"<p>Again: <code>{html.escape(command)}</code></p>"
         f"<h2>Best settings</h2>{_table(pd.DataFrame(best.settings.items(), columns=['setting', 'value']))}"
@@ -120,3 +118,29 @@ def _curves(trials: list[Trial], metric: str, best: Trial) -> go.Figure:
         )
     figure.update_layout(xaxis_title="epoch", yaxis_title=f"{metric}, validation")
     return figure
+
+
+def importance(table: pd.DataFrame, names: list[str], target: str) -> pd.Series:
+    """How much of a random forest's prediction of the target rests on each setting, by permutation; largest first.
+
+    Args:
+        table: a row a trial; a setting that was not drawn is empty.
+        names: the settings' columns.
+        target: the column that is predicted.
+    """
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.inspection import permutation_importance
+
+    x = np.column_stack([encoded(table[name]) for name in names])
+    forest = RandomForestRegressor(200, min_samples_leaf=2, random_state=0).fit(x, table[target])
+    found = permutation_importance(forest, x, table[target], n_repeats=20, random_state=0).importances_mean
+    total = found.clip(0).sum() or 1.0
+    return pd.Series(found.clip(0) / total, index=names).sort_values(ascending=False)
+
+
+def encoded(values: pd.Series) -> np.ndarray:
+    """A setting as numbers: its own, or the places of its values; less than all of them where it was not drawn."""
+    present = values.dropna()
+    if len(present) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in present):
+        return values.astype(float).fillna(float(present.min()) - 1).to_numpy()
+    return pd.Categorical(values.map(lambda value: None if value is None else str(value))).codes.astype(float)

@@ -3,17 +3,20 @@
 import contextlib
 import io
 import json
-import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import IRLLRecError
-from ..files import atomic_write, locked, write_json
-from ..runs import Evaluation, best_of
+from ..files import atomic_write, write_json
+from ..objective import Objective
+from ..runs.folder import alone, read_json
+from ..runs.training import Evaluation, best_of
+from ..runs.worker import Record, validated
 
+PLAN = "sweep.json"  # what the sweep is
 STATE = (".pth", ".json")  # the files of a run that there is to go on from
 # How trials end. A trial that has not ended is `running`: it is gone on with.
 RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped", "failed"
@@ -32,6 +35,27 @@ class Trial:
     history: list[Evaluation] = field(default_factory=list)
     checkpoint: str | None = None  # where a sweep begun under Ray 2.6 has its state, until it has ended
 
+    @classmethod
+    def of(cls, record: Record) -> "Trial":
+        """The trial of which a record tells, or one of a sweep from before trials had records."""
+        history = [Evaluation(**entry) for entry in record.get("history", ())]
+        if "reason" in record:
+            return cls(**{**record, "history": history})
+        return cls(
+            **{name: record[name] for name in ("number", "settings", "params", "status", "traceback", "checkpoint")},
+            reason=record["error"] or "",
+            history=[evaluation._replace(epoch=evaluation.epoch - 1) for evaluation in history],
+        )
+
+    @property
+    def record(self) -> Record:
+        """As `runs.worker.attempt` has it, with what makes it a trial."""
+        about = {name: getattr(self, name) for name in ("number", "status", "params", "settings", "checkpoint")}
+        about |= {"error": self.reason or None, "traceback": self.traceback}
+        if self.history:
+            about |= {"seconds": self.history[-1].seconds, **validated(self.history)}
+        return about
+
     @property
     def best(self) -> Evaluation | None:
         """Its best evaluation, if there is any."""
@@ -47,10 +71,10 @@ def history_of(state: dict[str, bytes]) -> list[Evaluation]:
     return [Evaluation(**entry) for entry in json.loads(state["history.json"])] if state else []
 
 
-def best_trial(trials: Iterable[Trial], score: Callable[[Evaluation], float]) -> Trial | None:
-    """Of those that have not failed, the one with the best evaluation by a score; None if nothing was evaluated."""
-    scored = [(score(trial.best), trial) for trial in trials if trial.status != FAILED and trial.best]
-    return max(scored, key=lambda each: (each[0], -each[1].number), default=(None, None))[1]
+def best_trial(trials: Iterable[Trial], objective: Objective) -> Trial | None:
+    """Of those that have not failed, the one with the best evaluation; None if nothing was evaluated."""
+    in_order = sorted(trials, key=lambda trial: trial.number)
+    return objective.best((trial.best.metrics, trial) for trial in in_order if trial.status != FAILED and trial.best)
 
 
 class Folder:
@@ -67,14 +91,13 @@ class Folder:
         Raises:
             IRLLRecError: somebody does.
         """
-        refusal = f"Another process runs the sweep in {self.path}: wait for it, or give another folder (--out)."
-        with locked(self.path / ".lock", refusal):
+        with alone(self.path):
             yield
 
     def begin(self, about: dict[str, Any], resume: bool) -> None:
         """Say what the sweep is; errors are those of `refuse_another`."""
         self.refuse_another(about, resume)
-        self.write("sweep.json", about)
+        self.write(PLAN, {**(self.read(PLAN) or {}), **about})
 
     def refuse_another(self, about: dict[str, Any], resume: bool) -> None:
         """Make sure that the sweep can begin here, or is the one that is here.
@@ -82,19 +105,17 @@ class Folder:
         Raises:
             IRLLRecError: there is a sweep that is not to be resumed, or another one.
         """
-        file = self.path / "sweep.json"
-        if file.is_file():
-            if not resume:
-                raise IRLLRecError(
-                    f"{self.path} holds a sweep: go on with it (--resume), or give another folder (--out)."
-                )
-            before = _read(file)
-            changed = [name for name in about if before.get(name) != about[name]]
-            if changed:
-                raise IRLLRecError(
-                    f"{self.path} holds another sweep, with other {' and '.join(changed)}: give what it was begun "
-                    f"with, or another folder (--out)."
-                )
+        before = self.read(PLAN)
+        if before is None:
+            return
+        if not resume:
+            raise IRLLRecError(f"{self.path} holds a sweep: go on with it (--resume), or give another folder (--out).")
+        changed = [name for name in about if before.get(name) != about[name]]
+        if changed:
+            raise IRLLRecError(
+                f"{self.path} holds another sweep, with other {' and '.join(changed)}: give what it was begun "
+                f"with, or another folder (--out)."
+            )
 
     def trials(self) -> dict[int, Trial]:
         """All trials by number."""
@@ -103,7 +124,7 @@ class Folder:
 
     def keep(self, trial: Trial) -> None:
         """Write what is known of a trial."""
-        self.write(f"trials/{trial.number:04}.json", asdict(trial) | {"history": [e._asdict() for e in trial.history]})
+        self.write(f"trials/{trial.number:04}.json", trial.record)
 
     def checkpoint(self, number: int) -> Path:
         """Where a trial's best epoch is kept, if that is the best of all so far."""
@@ -135,10 +156,9 @@ class Folder:
     def _state(self, number: int) -> Path:
         return self.path / "unfinished" / f"{number:04}.zip"
 
-    def read(self, name: str) -> Any:
+    def read(self, name: str) -> dict[str, Any] | None:
         """The content of a file of JSON; None if it is not there."""
-        file = self.path / name
-        return _read(file) if file.is_file() else None
+        return read_json(self.path / name)
 
     def write(self, name: str, content: Any) -> None:
         """Write a file of JSON."""
@@ -146,15 +166,7 @@ class Folder:
 
 
 def _trial(path: Path) -> Trial:
-    found = _read(path)
     try:
-        return Trial(**{**found, "history": [Evaluation(**entry) for entry in found["history"]]})
+        return Trial.of(read_json(path) or {})
     except (TypeError, KeyError):
         raise IRLLRecError(f"{path} is no trial of a sweep: delete it, and the trial is run again.") from None
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError):
-        raise IRLLRecError(f"{os.fspath(path)} is damaged: delete it, and what it held is done again.") from None

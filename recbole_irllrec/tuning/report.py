@@ -1,7 +1,6 @@
 """What a sweep leaves behind for people: the best settings, a table of the trials, and a page of plots."""
 
-import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,24 +9,22 @@ import yaml
 from ..data.loading import run_command
 from ..files import atomic_write
 from ..popularity import Course, compared
-from ..runs import config_of
+from ..runs.space import tunable
+from ..runs.splits import config_of
+from ..runs.worker import Record
+from .page import page
+from .plan import Checked
 from .records import FINISHED, Folder, Trial
-from .space import tunable
-from .trial import Task
-
-if TYPE_CHECKING:
-    from .sweep import Checked
-
 
 RESULTS = ("best.yaml", "trials.csv", "seeds.csv", "report.html")
 
 
 def write(
-    checked: "Checked",
+    checked: Checked,
     folder: Folder,
     trials: list[Trial],
     best: Trial,
-    seeds: list[dict],
+    seeds: dict[int, Record],
     popular: dict[str, float] | None,
 ) -> dict[str, Any]:
     """Write the files of `RESULTS`.
@@ -36,7 +33,7 @@ def write(
         checked: the sweep.
         folder: its folder.
         trials: all its trials; best: the best of them.
-        seeds: validation and test metrics of the best settings by seed, or why it failed; the trial's own first.
+        seeds: the records of runs with the best settings by seed; the trial's own first.
         popular: the test metrics of popularity, if there are any.
 
     Returns:
@@ -46,20 +43,20 @@ def write(
     task, splits = checked.task, checked.splits
     command = run_command(task.model, splits.dataset, [folder.given / "best.yaml"])
     _write_text(folder, "best.yaml", _best_yaml(checked, best, command))
-    table = trials_table(trials, task)
+    table = trials_table(trials)
     _write_text(folder, "trials.csv", table.to_csv(index=False))
     by_seed = seeds_table(seeds)
     _write_text(folder, "seeds.csv", by_seed.to_csv(index=False))
     beside = _beside_popularity(checked, best, seeds, popular)
-    from .page import page
-
     _write_text(folder, "report.html", page(checked, trials, table, best, by_seed, beside, command))
     return {"trials": table, "seeds": by_seed, "command": command, "best": best, "compared": beside}
 
 
-def _beside_popularity(checked: "Checked", best: Trial, seeds: list[dict], popular: dict[str, float] | None) -> str:
+def _beside_popularity(
+    checked: Checked, best: Trial, seeds: dict[int, Record], popular: dict[str, float] | None
+) -> str:
     """The best settings' test, the mean over the seeds, beside popularity's; nothing where one of them is not there."""
-    task, tests = checked.task, [run["test"] for run in seeds if "test" in run]
+    task, tests = checked.task, [record["test"] for record in seeds.values() if not record["error"]]
     if not tests or not popular:
         return ""
     config = config_of(task.model, checked.splits, {**task.settings, **best.settings})
@@ -70,13 +67,13 @@ def _beside_popularity(checked: "Checked", best: Trial, seeds: list[dict], popul
     return compared(config, means, popular, course)[0]
 
 
-def trials_table(trials: list[Trial], task: Task) -> pd.DataFrame:
+def trials_table(trials: list[Trial]) -> pd.DataFrame:
     """A row a trial: how it ended, its best validation, the settings drawn for it, and why it failed."""
     rows = []
     for trial in sorted(trials, key=lambda trial: trial.number):
         row: dict[str, Any] = {"trial": trial.number, "status": trial.status}
         if trial.best:
-            row |= {"best_epoch": trial.best.epoch, "epochs": trial.history[-1].epoch + 1}
+            row |= {"best_epoch": trial.best.epoch + 1, "epochs": trial.history[-1].epoch + 1}
             row |= {"seconds": round(trial.history[-1].seconds, 1), **trial.best.metrics}
             row |= {f"loss {name}": value for name, value in trial.best.losses.items()}
         rows.append({**row, **trial.settings, "reason": trial.reason})
@@ -84,31 +81,18 @@ def trials_table(trials: list[Trial], task: Task) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "reason"])
 
 
-def seeds_table(seeds: list[dict]) -> pd.DataFrame:
+def seeds_table(seeds: dict[int, Record]) -> pd.DataFrame:
     """A row a seed: best epoch, seconds, validation and test metrics, and why it failed."""
     rows = [
-        {name: run.get(name) for name in ("seed", "epoch", "seconds")}
-        | {f"{part} {name}": value for part in ("valid", "test") for name, value in run.get(part, {}).items()}
-        | {"reason": run.get("failed", "")}
-        for run in seeds
+        {"seed": seed, **{name: record.get(name) for name in ("best_epoch", "seconds")}}
+        | {f"{part} {name}": value for part in ("valid", "test") for name, value in record.get(part, {}).items()}
+        | {"reason": record["error"] or ""}
+        for seed, record in seeds.items()
     ]
-    return pd.DataFrame(rows).astype({"epoch": "Int64"})  # which a failed seed has not
+    return pd.DataFrame(rows).astype({"best_epoch": "Int64"})  # which a failed seed has not
 
 
-def reason_of_loss(said: str, n_times: int) -> str:
-    """Why a trial's process was lost, from Ray's many words."""
-    words = " ".join(said.split())
-    detail = re.findall(r"Worker exit detail: (.*?)\.? (?:There are|Failure|$)", words + " ")
-    if "low on memory" in words or "OutOfMemory" in words:
-        why = "Ray ended it because the node ran low on memory"
-    elif detail:
-        why = f"it died, perhaps for lack of memory ({detail[-1].strip()})"
-    else:
-        why = words[-300:] or "it died"
-    return f"its process was lost {n_times} times: {why}"
-
-
-def _best_yaml(checked: "Checked", best: Trial, command: str) -> str:
+def _best_yaml(checked: Checked, best: Trial, command: str) -> str:
     """The drawn settings, and all others that the run depends on, as they were."""
     assert best.best
     task, splits = checked.task, checked.splits
@@ -118,7 +102,7 @@ def _best_yaml(checked: "Checked", best: Trial, command: str) -> str:
     rest = {name: value for name, value in others.items() if name not in best.settings}
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in best.best.metrics.items())
     return (
-        f"# {task.model} on {splits.dataset}: trial {best.number} of a sweep, epoch {best.best.epoch}, validation: "
+        f"# {task.model} on {splits.dataset}: trial {best.number} of a sweep, epoch {best.best.epoch + 1}, validation: "
         f"{metrics}.\n# {command}\n\n# drawn\n{_yaml(best.settings)}\n# the rest, as it was\n{_yaml(rest)}"
     )
 
@@ -130,29 +114,3 @@ def _yaml(settings: dict[str, Any]) -> str:
 def _write_text(folder: Folder, name: str, text: str) -> None:
     with atomic_write(folder.path / name) as file:
         file.write(text.encode())
-
-
-def importance(table: pd.DataFrame, names: list[str], target: str) -> pd.Series:
-    """How much of a random forest's prediction of the target rests on each setting, by permutation; largest first.
-
-    Args:
-        table: a row a trial; a setting that was not drawn is empty.
-        names: the settings' columns.
-        target: the column that is predicted.
-    """
-    from sklearn.ensemble import RandomForestRegressor
-    from sklearn.inspection import permutation_importance
-
-    x = np.column_stack([encoded(table[name]) for name in names])
-    forest = RandomForestRegressor(200, min_samples_leaf=2, random_state=0).fit(x, table[target])
-    found = permutation_importance(forest, x, table[target], n_repeats=20, random_state=0).importances_mean
-    total = found.clip(0).sum() or 1.0
-    return pd.Series(found.clip(0) / total, index=names).sort_values(ascending=False)
-
-
-def encoded(values: pd.Series) -> np.ndarray:
-    """A setting as numbers: its own, or the places of its values; less than all of them where it was not drawn."""
-    present = values.dropna()
-    if len(present) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in present):
-        return values.astype(float).fillna(float(present.min()) - 1).to_numpy()
-    return pd.Categorical(values.map(lambda value: None if value is None else str(value))).codes.astype(float)

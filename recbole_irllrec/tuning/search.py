@@ -9,8 +9,8 @@ import numpy as np
 from ray.tune.search import Searcher
 
 from ..errors import IRLLRecError
+from ..runs.space import RandomDrawer, Space
 from .records import Trial
-from .space import RandomDrawer, Space
 
 
 class Proposer(Protocol):

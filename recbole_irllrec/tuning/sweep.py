@@ -1,40 +1,38 @@
 """A sweep: trials on Ray Tune, the best of them tested, and everything kept in a folder to go on from."""
 
-import json
-import math
 import os
 import shutil
-import sys
 import time
+from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.callback import Callback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
-from tqdm import tqdm
 
 from .. import zoo
 from ..cluster import here, is_remote, on_a_node
-from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
 from ..files import atomic_write
-from ..runs import Evaluation, Splits, config_of, popularity_of, text_sources
+from ..runs.fingerprints import fingerprint
+from ..runs.folder import Key, read_record, write_record
+from ..runs.pool import Pool
+from ..runs.progress import Progress, to_stderr, told
+from ..runs.splits import config_of
+from ..runs.training import popularity_of
+from ..runs.worker import Job, Record
 from . import report
-from .progress import Progress
-from .records import FAILED, FINISHED, RUNNING, STOPPED, Folder, Trial, best_trial, history_of
-from .search import PROPOSERS, Proposer, Queue
-from .space import Space, check_space, text_variants
-from .trial import EPOCHS, SCORE, Task, reason_of, run_seed, run_trial, test_best
+from .plan import RETRIES, Checked, Plan, check
+from .recorder import Recorder, score_of
+from .records import PLAN, RUNNING, Folder, Trial, best_trial, history_of
+from .search import PROPOSERS, Queue
+from .trial import EPOCHS, SCORE, Task, run_trial
 
-# How often a trial begins again whose process or node was lost; an error in training ends it at once.
-_RETRIES = 2
+__all__ = ["Checked", "Plan", "check", "run"]
 _REDUCTION = 3  # ASHA lets one in three go on
 # Ray Tune keeps no books of its own and leaves Ctrl-C alone: the recorder keeps all that there is to go on from.
 _QUIET = {
@@ -44,79 +42,6 @@ _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
 }
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a sweep is to do."""
-
-    model: str
-    space: Space
-    n_trials: int
-    metric: str = "NDCG@10"
-    search: str = "random"  # of PROPOSERS
-    scheduler: str = "asha"  # or "none"
-    grace_epochs: int | None = None  # before ASHA may stop a trial; None for a tenth of all, at least 5
-    seed: int = 0  # of the search
-    n_seeds: int = 1  # with how many seeds of the model the best settings are run, the trial's own included
-    cpus: float = 1  # for a trial
-    gpus: float = 0
-    max_concurrent: int | None = None
-    time_budget: float | None = None  # seconds
-
-
-@dataclass(frozen=True)
-class Checked:
-    """A plan that fits its data."""
-
-    plan: Plan
-    splits: Splits  # with the texts that trials read
-    task: Task
-    epochs: int
-    about: dict[str, Any]  # what makes this sweep another than others, as JSON has it
-
-
-def check(plan: Plan, splits: Splits) -> Checked:
-    """Refuse what cannot work, and resolve the texts.
-
-    Raises:
-        IRLLRecError: a setting, the space, the metric or a text is refused.
-    """
-    for name, value, known in (
-        ("search", plan.search, PROPOSERS),
-        ("scheduler", plan.scheduler, ("asha", "none")),
-    ):
-        if value not in known:
-            raise IRLLRecError(f"There is no {name} called {value!r}: give {' or '.join(known)}.")
-    fixed = {**plan.space.fixed, "valid_metric": plan.metric}
-    config = config_of(plan.model, splits, {"valid_metric": plan.metric})
-    check_space(plan.space, plan.model, partial(config_of, plan.model, splits))
-    config = config_of(plan.model, splits, fixed)
-    if config["eval_step"] < 1:
-        raise IRLLRecError(f"The setting eval_step is {config['eval_step']}, so nothing is validated: give at least 1.")
-    PROPOSERS[plan.search](plan.space, plan.seed, 0)
-    task = Task(plan.model, fixed, plan.metric.lower(), config["valid_metric_bigger"], max(1, int(plan.cpus)))
-    variants = text_variants(plan.space)
-    splits = splits.with_texts(plan.model, variants)
-    sources = [text_sources(config_of(plan.model, splits, variant), splits) for variant in variants]
-    return Checked(plan, splits, task, config["epochs"], _about(plan, splits, sources))
-
-
-def _about(plan: Plan, splits: Splits, sources: list[list[str]]) -> dict[str, Any]:
-    about = {
-        "model": plan.model,
-        "dataset": splits.dataset,
-        "interactions": [TrainingTokens(part).fingerprint for part in (splits.train, splits.valid)],
-        "texts": sources,
-        "settings": splits.settings,
-        "space": plan.space.as_plain(),
-        "metric": plan.metric,
-        "search": plan.search,
-        "scheduler": plan.scheduler,
-        "grace_epochs": plan.grace_epochs,
-        "seed": plan.seed,
-    }
-    return json.loads(json.dumps(about, default=str))
 
 
 def run(checked: Checked, folder: Folder, resume: bool) -> dict[str, Any]:
@@ -135,7 +60,7 @@ def run(checked: Checked, folder: Folder, resume: bool) -> dict[str, Any]:
     Raises:
         IRLLRecError: the folder holds another sweep, or this one and is not to go on with it; or no trial ends well.
     """
-    found, files = on_a_node(partial(_run, checked, folder, resume), partial(tqdm.write, file=sys.stderr))
+    found, files = on_a_node(partial(_run, checked, folder, resume), to_stderr)
     if is_remote():
         for name, content in files.items():
             with atomic_write(folder.path / name) as file:
@@ -167,9 +92,7 @@ def sweep(checked: Checked, folder: Folder, say: Callable[[str], None]) -> dict[
     trials = folder.trials()
     _run_trials(checked, folder, trials, say)
     best = chosen_trial(trials.values(), checked.task)
-    splits = ray.put(checked.splits)
-    seeds = [_test_best(checked, splits, folder, best)]
-    seeds += _run_seeds(checked, splits, folder, best, seeds[0]["seed"])
+    seeds = _run_best(checked, folder, best, say)
     return report.write(checked, folder, list(trials.values()), best, seeds, _popularity(checked, folder))
 
 
@@ -179,7 +102,7 @@ def chosen_trial(trials: Collection[Trial], task: Task) -> Trial:
     Raises:
         IRLLRecError: there is none.
     """
-    best = best_trial(trials, task.score)
+    best = best_trial(trials, task.objective)
     if best is None:
         reasons = [f"trial {trial.number} failed: {trial.reason}" for trial in trials if trial.reason]
         raise IRLLRecError(
@@ -206,7 +129,7 @@ def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial], say:
     scheduler = _scheduler(checked, trials.values(), folder)
     for trial in trials.values():
         if trial.status != RUNNING:
-            proposer.tell(trial, _score(trial, task))
+            proposer.tell(trial, score_of(trial, task))
     trainable = tune.with_parameters(
         run_trial,
         task=task,
@@ -215,8 +138,9 @@ def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial], say:
     )
     os.environ.update(_QUIET)
     session = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    with Progress(plan.metric, task, trials, n_trials, say) as progress:
-        recorder = _Recorder(folder, task, trials, proposer, scheduler, progress)
+    ended = sum(trial.status != RUNNING for trial in trials.values())
+    with Progress(max(n_trials, ended), ended, "trial", say) as progress:
+        recorder = Recorder(folder, task, trials, proposer, scheduler, progress)
         tune.run(
             trainable,
             name=session,
@@ -227,7 +151,7 @@ def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial], say:
             resources_per_trial={"cpu": plan.cpus, "gpu": plan.gpus},
             max_concurrent_trials=plan.max_concurrent,
             time_budget_s=plan.time_budget,
-            max_failures=_RETRIES,
+            max_failures=RETRIES,
             callbacks=[recorder],
             trial_name_creator=lambda trial: f"{trial.config['number']:04}",
             trial_dirname_creator=lambda trial: f"{trial.config['number']:04}",
@@ -284,10 +208,6 @@ def _reported(trial: Trial, task: Task, folder: Folder) -> list[dict[str, float]
     return [{EPOCHS: e.epoch + 1, SCORE: best} for e, best in zip(history, bests, strict=True)]
 
 
-def _score(trial: Trial, task: Task) -> float:
-    return math.nan if trial.status == FAILED or trial.best is None else task.score(trial.best)
-
-
 class _StateKeeper:
     """Keeps trials' files in the sweep's folder; an actor on the node that runs the sweep."""
 
@@ -318,154 +238,51 @@ class _StatesHere:
         return ray.get(self._keeper.read.remote(number))
 
 
-class _Recorder(Callback):
-    """Keeps what the trials report, at once."""
-
-    def __init__(self, folder, task: Task, trials: dict[int, Trial], proposer: Proposer, scheduler, progress: Progress):
-        self._folder, self._task, self._trials = folder, task, trials
-        self._proposer, self._scheduler, self._progress = proposer, scheduler, progress
-        self._ended: dict[int, dict[str, Any]] = {}  # what trials say when they end by themselves
-
-    def on_trial_start(self, iteration, trials, trial, **info):
-        config = trial.config
-        found = self._trials.setdefault(config["number"], Trial(config["number"], config["settings"], config["params"]))
-        self._folder.keep(found)
-        self._progress.going_on(found)
-
-    def on_trial_result(self, iteration, trials, trial, result, **info):
-        found = self._of(trial)
-        for evaluation in result.get("evaluations", ()):
-            found.evaluated(Evaluation(**evaluation))
-        if "finished" in result or "failed" in result:
-            self._ended[found.number] = result
-        else:
-            self._folder.keep(found)
-            self._progress.going_on(found)
-
-    def on_trial_complete(self, iteration, trials, trial, **info):
-        found, said = self._of(trial), self._ended.pop(trial.config["number"], {})
-        if "failed" in said:
-            found.status, found.reason, found.traceback = FAILED, said["failed"], said["traceback"]
-        elif "finished" in said:
-            found.status = FINISHED
-        elif trial.trial_id in getattr(self._scheduler, "stopped", ()):
-            found.status = STOPPED
-        else:
-            return  # `out_of_time`
-        self._end(found)
-
-    def on_trial_error(self, iteration, trials, trial, **info):
-        found = self._of(trial)
-        found.status = FAILED
-        found.traceback = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-        found.reason = report.reason_of_loss(found.traceback, trial.num_failures)
-        self._end(found)
-
-    def out_of_time(self) -> None:
-        """Take the trials that have been cut short as their states have them."""
-        for found in self._trials.values():
-            if found.status == RUNNING:
-                if state := self._folder.state(found):
-                    found.history = history_of(state)
-                    self._folder.keep(found)
-                    self._keep_if_best(found)
-                self._progress.ended(found)
-
-    def _of(self, trial) -> Trial:
-        return self._trials[trial.config["number"]]
-
-    def _end(self, found: Trial) -> None:
-        if found.status != FAILED:
-            self._keep_if_best(found)
-        found.checkpoint = None
-        self._folder.keep(found)
-        self._folder.drop_state(found.number)
-        self._proposer.tell(found, _score(found, self._task))
-        self._progress.ended(found)
-
-    def _keep_if_best(self, found: Trial) -> None:
-        """Keep the best trial's checkpoint and no other's: they are large."""
-        others = [path for path in self._folder.path.glob("checkpoints/*.pth")]
-        rivals = [self._trials[int(path.stem)] for path in others]
-        if best_trial([*rivals, found], self._task.score) is not found or not (state := self._folder.state(found)):
-            return
-        kept = self._folder.checkpoint(found.number)
-        with atomic_write(kept) as file:
-            file.write(state["best.pth"])
-        for path in others:
-            if path != kept:
-                path.unlink()
-
-
 # ---- after the trials ------------------------------------------------------------------------------------------------
 
 
-def _remote(function, plan: Plan):
-    return ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=_RETRIES)(function)
+def _run_best(checked: Checked, folder: Folder, best: Trial, say: Callable[[str], None]) -> dict[int, Record]:
+    """What the best settings are worth: by seed, the trial's own first, validation and test, or why they failed.
 
-
-def _test_best(checked: Checked, splits: ray.ObjectRef, folder: Folder, best: Trial) -> dict[str, Any]:
-    """What the best trial is worth: validation and test metrics, or why they failed, which is tried again.
-
-    Test metrics are looked at once, and kept.
+    The trial itself is tested, and others are run as it was. The test set is looked at once, and what is found is kept;
+    what has failed is tried again.
     """
     assert best.best
-    task, epoch = checked.task, best.best.epoch
-    found = folder.read("best.json")
-    if found and (found["trial"], found["epoch"]) == (best.number, epoch):
-        return found
-    seed = config_of(task.model, checked.splits, {**task.settings, **best.settings})["seed"]
-    checkpoint = folder.checkpoint(best.number)
-    found = {"seed": seed, "epoch": epoch, "seconds": best.best.seconds, "valid": best.best.metrics}
-    try:
-        if checkpoint.is_file():
-            tested = _remote(test_best, checked.plan).remote(task, splits, best.settings, checkpoint.read_bytes())
-            found["test"] = ray.get(tested)
-        else:  # of a trial that has not ended, and others have since
-            found = ray.get(_remote(run_seed, checked.plan).remote(task, splits, best.settings, seed))
-    except ray.exceptions.RayError as error:
-        return {**found, "failed": _reason(error)}
-    found = {"trial": best.number, **found}
-    folder.write("best.json", found)
-    return found
+    plan, task, own_epoch = checked.plan, checked.task, best.best.epoch + 1
+    settings = {**task.settings, **best.settings}
+    config = config_of(task.model, checked.splits, settings)
+    own, checkpoint = config["seed"], folder.checkpoint(best.number)
+    key = Key(task.model, fingerprint(config, checked.splits))
+    keys = {
+        seed: key._replace(seed=seed) for seed in range(own, own + (plan.n_seeds if zoo.has_chance(task.model) else 1))
+    }
+
+    def is_done(seed: int) -> bool:
+        record = read_record(folder.path, keys[seed])
+        # a trial that was out of time may have gone on
+        return record is not None and not record["error"] and (seed != own or record["best_epoch"] == own_epoch)
+
+    def job(seed: int) -> Job:
+        if seed == own and checkpoint.is_file():  # it is not of a trial that has not ended, and others have since
+            return Job(task.model, settings, checkpoint=checkpoint.read_bytes())
+        return Job(task.model, {**settings, "seed": seed}, tests=True)
+
+    waiting = deque(seed for seed in keys if not is_done(seed))
+    if waiting:
+        with Progress(len(keys), len(keys) - len(waiting), "seed", say) as progress:
+            for seed, done in Pool(checked.splits, plan.resources, afresh=False).run(waiting, job):
+                known = best.record if seed == own else {"settings": best.settings}
+                record = {**known, **done.record}
+                write_record(folder.path, keys[seed], record, done.users)
+                progress.ended(f"seed {seed}: {told(record, plan.metric)}")
+    found = {seed: read_record(folder.path, each) for seed, each in keys.items()}
+    return {seed: record for seed, record in found.items() if record is not None}
 
 
 def _popularity(checked: Checked, folder: Folder) -> dict[str, float] | None:
     """The test metrics of popularity, which are kept; None as by `runs.popularity_of`."""
-    found = folder.read("popularity.json")
-    if found is None:
-        found = {"test": popularity_of(checked.task.model, checked.splits, checked.task.settings)}
-        folder.write("popularity.json", found)
-    return found["test"]
-
-
-def _run_seeds(checked: Checked, splits: ray.ObjectRef, folder: Folder, best: Trial, own: int) -> list[dict[str, Any]]:
-    """The best settings with other seeds than the trial's own: validation and test metrics of each, or why it failed.
-
-    Those that had failed are run again.
-    """
-    plan, task = checked.plan, checked.task
-    wanted = range(own + 1, own + (plan.n_seeds if zoo.has_chance(task.model) else 1))
-    kept = folder.read("seeds.json") or {}
-    before = kept["runs"] if kept.get("settings") == best.settings else []
-    runs = {run["seed"]: run for run in before if "failed" not in run}
-    work = _remote(run_seed, plan)
-    waiting = {work.remote(task, splits, best.settings, seed): seed for seed in wanted if seed not in runs}
-    with tqdm(total=len(waiting), desc="seeds of the best", unit="run", disable=not waiting) as bar:
-        while waiting:
-            (ready,), _ = ray.wait(list(waiting))
-            seed = waiting.pop(ready)
-            try:
-                runs[seed] = ray.get(ready)
-            except ray.exceptions.RayError as error:
-                runs[seed] = {"seed": seed, "failed": _reason(error)}
-            folder.write("seeds.json", {"settings": best.settings, "runs": [runs[seed] for seed in sorted(runs)]})
-            bar.update()
-    return [runs[seed] for seed in wanted]
-
-
-def _reason(error: ray.exceptions.RayError) -> str:
-    """Why a test or a seed failed, in a line: what was raised, or what became of the process."""
-    if isinstance(error, ray.exceptions.RayTaskError):
-        return reason_of(error.cause)
-    return report.reason_of_loss(str(error), _RETRIES + 1)
+    about = folder.read(PLAN) or {}
+    if "popularity" not in about:
+        about["popularity"] = popularity_of(checked.task.model, checked.splits, checked.task.settings)
+        folder.write(PLAN, about)
+    return about["popularity"]

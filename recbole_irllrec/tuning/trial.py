@@ -1,16 +1,16 @@
-"""What happens on a Ray worker: one trial, or one run of the best settings."""
+"""A trial on a worker of Ray Tune's."""
 
 import math
 import tempfile
-import traceback
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import torch
 from ray import tune
 
-from ..errors import IRLLRecError
-from ..runs import Evaluation, Splits, best_of, read_history, test, train
+from ..objective import Objective
+from ..runs.splits import Splits
+from ..runs.training import Evaluation, best_of, read_history
+from ..runs.worker import Job, attempt
 from .records import STATE, history_of
 
 SCORE, EPOCHS = "score", "epochs"  # what ASHA compares, and by what it is reached
@@ -21,17 +21,12 @@ class Task(NamedTuple):
 
     model: str
     settings: dict[str, Any]  # below the trial's own
-    metric: str  # as RecBole reports it
-    bigger_is_better: bool
-    n_threads: int
+    objective: Objective
+    threads: int
 
     def score(self, evaluation: Evaluation) -> float:
         """The higher the better."""
-        return evaluation.metrics[self.metric] * (1 if self.bigger_is_better else -1)
-
-
-class _NotANumber(Exception):
-    pass
+        return self.objective.score(evaluation.metrics)
 
 
 class States(Protocol):
@@ -55,11 +50,12 @@ def run_trial(config: dict[str, Any], task: Task, splits: Splits, states: States
         splits: without the test set.
         states: what a trial goes on from that was lost, or that an earlier sweep has left unfinished.
     """
-    torch.set_num_threads(task.n_threads)
     state = states.read(config["number"])
-    with tempfile.TemporaryDirectory(prefix="irllrec-") as folder:
-        _write(Path(folder), state)
-        _run_trial(config, task, splits, states, Path(folder), history_of(state))
+    with tempfile.TemporaryDirectory(prefix="irllrec-") as own:
+        folder = Path(own)
+        for name, content in state.items():
+            (folder / name).write_bytes(content)
+        _run_trial(config, task, splits, states, folder, history_of(state))
 
 
 def _run_trial(
@@ -73,9 +69,6 @@ def _run_trial(
         unsaid.clear()
 
     def report(evaluation: Evaluation) -> None:
-        value = evaluation.metrics[task.metric]
-        if not math.isfinite(value):
-            raise _NotANumber(f"the validation metric {task.metric} is {value} after epoch {evaluation.epoch}")
         last.update({SCORE: task.score(best_of(read_history(folder))), EPOCHS: evaluation.epoch + 1})
         states.keep(
             config["number"], {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix in STATE}
@@ -83,47 +76,9 @@ def _run_trial(
         unsaid.append(evaluation)
         tell()
 
-    try:
-        train(task.model, splits, {**task.settings, **config["settings"]}, folder, on_evaluation=report, resume=True)
-    except Exception as error:
-        tell(failed=reason_of(error), traceback=traceback.format_exc())
+    job = Job(task.model, {**task.settings, **config["settings"]})
+    record = attempt(job, splits, task.threads, folder, on_evaluation=report, resume=True).record
+    if record["error"]:
+        tell(failed=record["error"], traceback=record["traceback"])
     else:
         tell(finished=True)
-
-
-def reason_of(error: BaseException) -> str:
-    """Why a trial failed, in a line."""
-    said = " ".join(str(error).split())
-    if isinstance(error, IRLLRecError | _NotANumber):
-        return said
-    # torch has no exception of its own for the CPU's memory
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "DefaultCPUAllocator" in said:
-        return f"out of memory{': ' if said else ''}{said}"
-    return f"{type(error).__name__}: {said}"
-
-
-def test_best(task: Task, splits: Splits, settings: dict[str, Any], checkpoint: bytes) -> dict[str, float]:
-    """The test metrics of the best trial, whose checkpoint this is."""
-    torch.set_num_threads(task.n_threads)
-    with tempfile.TemporaryDirectory() as folder:
-        _write(Path(folder), {"best.pth": checkpoint})
-        return test(task.model, splits, {**task.settings, **settings}, Path(folder) / "best.pth").metrics
-
-
-def run_seed(task: Task, splits: Splits, settings: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Train with the best settings and another seed; returns its validation and test metrics."""
-    torch.set_num_threads(task.n_threads)
-    with tempfile.TemporaryDirectory() as folder:
-        run = train(task.model, splits, {**task.settings, **settings, "seed": seed}, folder)
-        return {
-            "seed": seed,
-            "epoch": run.best.epoch,
-            "seconds": run.seconds,
-            "valid": run.best.metrics,
-            "test": run.test().metrics,
-        }
-
-
-def _write(folder: Path, files: dict[str, bytes]) -> None:
-    for name, content in files.items():
-        (folder / name).write_bytes(content)

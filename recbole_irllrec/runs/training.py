@@ -1,21 +1,13 @@
-"""Training runs of any general recommender on one split of a data set, for sweeps and benchmarks.
-
-The split is loaded once, can be pickled, and can leave the test set behind::
-
-    splits = load_splits("ml-100k")
-    run = train("LightGCN", splits, {"learning_rate": 0.003}, "runs/1")
-    run.best.metrics["ndcg@10"], run.test().metrics["ndcg@10"]
-"""
+"""One run: a model trained and validated as RecBole would, and tested."""
 
 import contextlib
 import copy
-import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,148 +20,14 @@ from recbole.data.utils import create_samplers, get_dataloader
 from recbole.trainer import Trainer
 from recbole.utils import ModelType, get_model, get_trainer, init_seed
 
-from . import popularity, zoo
-from .data.loading import load_config, split_datasets
-from .data.text import NodeText, locate
-from .data.training import SIDES
-from .errors import IRLLRecError
-from .evaluation import per_user
-from .files import atomic_write
-from .settings.sources import read_settings
+from .. import popularity
+from ..errors import IRLLRecError
+from ..evaluation import per_user
+from ..files import atomic_write
+from ..objective import Objective
+from .splits import Settings, Splits, config_of
 
-Settings = dict[str, Any]
-# What the texts of a split depend on, beside the data set.
-TEXT_SETTINGS = (
-    *(f"{side}_{kind}_table" for side in SIDES for kind in ("profile", "intent")),
-    *("preload_weight", "user_text", "min_text_coverage", "text_dim"),
-)
-# What a run does not take from anybody: it writes into its own folder, and nothing else.
-_OWN = {"show_progress": False, "save_dataset": False, "save_dataloaders": False, "log_wandb": False}
 _CHECKPOINT, _STATE, _HISTORY = "best.pth", "best.resume.pth", "history.json"
-
-
-# ---- the split -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Splits:
-    """One split of a data set for all runs; their seeds vary the models. Can be pickled."""
-
-    dataset: str
-    settings: Settings  # what the user gave, in files or otherwise; the settings of a run lie above
-    train: Dataset
-    valid: Dataset
-    test: Dataset | None  # None where nobody is to look at it
-    texts: dict[str, dict[str, NodeText]] = field(default_factory=dict)  # by the settings that they depend on
-
-    def without_test(self) -> "Splits":
-        """The same without the test set, for runs among which one is chosen."""
-        return replace(self, test=None)
-
-    def with_texts(self, model: str, variants: Iterable[Settings]) -> "Splits":
-        """The same with the texts that runs with these settings read, resolved once for all.
-
-        Raises:
-            IRLLRecError: a setting or a text is refused.
-        """
-        if zoo.find(model) is None:
-            return self
-        wanted: dict[str, tuple[Config, set[str]]] = {}
-        for settings in variants:
-            config = config_of(model, self, settings)
-            _, kinds = wanted.setdefault(_text_key(config), (config, set()))
-            kinds.update(read_settings(config).text_kinds)
-        found = {key: self.node_texts(config, sorted(kinds)) for key, (config, kinds) in wanted.items()}
-        return replace(
-            self, texts={key: self.texts.get(key, {}) | found.get(key, {}) for key in {**self.texts, **found}}
-        )
-
-    def node_texts(self, config: Config, kinds: Iterable[str]) -> dict[str, NodeText]:
-        """As `IRLLRecDataset.node_texts` of the training data; texts that are at hand are not resolved again."""
-        at_hand = self.texts.get(_text_key(config), {})
-        if all(kind in at_hand for kind in kinds):
-            return {kind: at_hand[kind] for kind in kinds}
-        return self.train.node_texts(config, kinds)
-
-
-def load_splits(
-    dataset: str,
-    data_path: Path | None = None,
-    config_files: str | None = None,
-    settings: Settings | None = None,
-    model: str = "IRLLRec",
-) -> Splits:
-    """Load and split a data set; arguments and errors are those of `data.loading.load_config`.
-
-    The setting ``seed`` draws the split, where the data set is not split already. The environment stays as it is, the
-    choice of GPUs included.
-    """
-    refuse_other_kinds(model)
-    config = load_config(dataset, data_path, config_files, settings, model)
-    return Splits(dataset, dict(config.external_config_dict), *split_datasets(config))
-
-
-def config_of(model: str, splits: Splits, settings: Settings) -> Config:
-    """RecBole's settings of a run: the model's own, the splits' above, these on top.
-
-    The GPUs that the environment names, as Ray does for a trial, stand above the setting ``gpu_id``.
-
-    Raises:
-        IRLLRecError: a setting is refused, or the model is no general recommender.
-    """
-    refuse_other_kinds(model)
-    above = {**splits.settings, "resume": False, **settings, **_OWN}
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        above["gpu_id"] = os.environ["CUDA_VISIBLE_DEVICES"]
-    config = bare_config(model, splits.dataset, above)
-    config["data_path"] = splits.train.config["data_path"]  # RecBole takes its own ml-100k whatever is said
-    return config
-
-
-def bare_config(model: str, dataset: str, settings: Settings) -> Config:
-    """RecBole's settings of a model with these on top; the data set need not be there.
-
-    Raises:
-        IRLLRecError: a setting is refused, or there is no such model.
-    """
-    # RecBole evaluates strings; in quotes they stay what they are
-    quoted = {name: repr(value) if isinstance(value, str) else value for name, value in settings.items()}
-    return load_config(dataset, None, "", quoted, model)
-
-
-def refuse_other_kinds(model: str) -> None:
-    """Refuse a model that needs other data than users and items.
-
-    Raises:
-        IRLLRecError: it is no general recommender.
-    """
-    kind = get_model(model).type
-    if kind not in (ModelType.GENERAL, ModelType.TRADITIONAL):
-        raise IRLLRecError(
-            f"{model} is no general recommender but a {kind.name.lower()} model, which needs other data: take one such "
-            f"as IRLLRec, LightGCN or EASE."
-        )
-
-
-def _text_key(config: Config) -> str:
-    return json.dumps([zoo.text_sides(config["model"]), *(config[name] for name in TEXT_SETTINGS)], default=str)
-
-
-def text_sources(config: Config, splits: Splits) -> list[str]:
-    """Where the texts that a run reads come from: a SHA-256 of each table's file, or what stands in its place."""
-    sides = zoo.text_sides(config["model"])
-    if not sides:
-        return []
-    found = [locate(config, splits.train, side, kind) for kind in read_settings(config).text_kinds for side in sides]
-    return [_digest(path, path.stat().st_mtime_ns) if isinstance(path, Path) else str(path) for path in found]
-
-
-@cache
-def _digest(path: Path, _changed: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-# ---- runs ------------------------------------------------------------------------------------------------------------
 
 
 class Evaluation(NamedTuple):
@@ -243,16 +101,16 @@ def train(
             the trainer keeps no state (all but IRLLRec's).
 
     Raises:
-        IRLLRecError: a setting or a text is refused, or there is no validation; and whatever training raises.
+        IRLLRecError: a setting or a text is refused, or there is no validation, or none with a number; and whatever
+            training raises.
     """
-    splits = splits.with_texts(model, [settings])
     own = Path(folder).resolve()
-    own.mkdir(parents=True, exist_ok=True)
     resumed = resume and (own / _STATE).is_file()
     checkpoint = own / _CHECKPOINT
-    config = config_of(
-        model, splits, {**settings, "checkpoint_dir": str(own), "resume": str(checkpoint) if resumed else False}
-    )
+    config = config_of(model, splits, {**settings, "resume": str(checkpoint) if resumed else False})
+    splits = splits.with_texts([config])
+    own.mkdir(parents=True, exist_ok=True)
+    config["checkpoint_dir"] = str(own)
     if get_model(model).type == ModelType.TRADITIONAL:
         config["eval_step"] = min(config["eval_step"], 1)  # they have one epoch, which RecBole would not validate else
     if config["eval_step"] < 1:
@@ -278,8 +136,8 @@ def test(model: str, splits: Splits, settings: Settings, checkpoint: str | os.Pa
     Raises:
         IRLLRecError: the file is no checkpoint, or the splits come without a test set.
     """
-    splits = splits.with_texts(model, [settings])
-    return _test(config_of(model, splits, settings), splits, Path(checkpoint).resolve())
+    config = config_of(model, splits, settings)
+    return _test(config, splits.with_texts([config]), Path(checkpoint).resolve())
 
 
 def _test(config: Config, splits: Splits, checkpoint: Path) -> Tested:
@@ -350,7 +208,7 @@ class _Record:
         if resumed and path.is_file():
             self.history = read_history(path.parent)
         self._path = path
-        self._metric, self._sign = config["valid_metric"].lower(), 1 if config["valid_metric_bigger"] else -1
+        self._objective = Objective(config["valid_metric"])
         self._before = 0.0
         self._begun = time.perf_counter()
 
@@ -365,9 +223,18 @@ class _Record:
         self._before = self.history[-1].seconds if self.history else 0.0
 
     def add(self, epoch: int, metrics: dict[str, float], losses: dict[str, float]) -> None:
-        """Record an evaluation."""
+        """Record an evaluation.
+
+        Raises:
+            IRLLRecError: nothing can be chosen by its metric.
+        """
         values = {name: float(value) for name, value in metrics.items()}
-        scores = [self._sign * found[self._metric] for found in (*(e.metrics for e in self.history), values)]
+        if not math.isfinite(value := values[self._objective.metric]):
+            raise IRLLRecError(
+                f"The validation metric {self._objective.metric} is {value} after epoch {epoch + 1}: lower "
+                f"learning_rate, or take a metric that the validation set has."
+            )
+        scores = [self._objective.score(found) for found in (*(e.metrics for e in self.history), values)]
         self.history.append(Evaluation(epoch, values, losses, self.seconds, scores[-1] >= max(scores)))
         with atomic_write(self._path) as file:
             file.write(json.dumps([evaluation._asdict() for evaluation in self.history]).encode())

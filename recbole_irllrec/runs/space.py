@@ -1,11 +1,11 @@
 """Search spaces: what a sweep draws, read from YAML. The format is told in ``docs/tune.md``."""
 
 import difflib
-import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import product, takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,8 +17,8 @@ from recbole.utils.argument_list import training_arguments
 
 from .. import zoo
 from ..errors import IRLLRecError
-from ..runs import TEXT_SETTINGS
 from ..settings.schemas import AlignmentTerms
+from .splits import TEXT_SETTINGS, bare_config
 
 KINDS = ("choice", "uniform", "loguniform", "randint", "grid")
 # A run's evaluation and its length are the same for all trials, or they could not be compared.
@@ -87,14 +87,14 @@ class Space:
     origin: str  # its file
     parameters: tuple[Parameter, ...]  # one that depends on another stands after it
     fixed: dict[str, Any]
+    comment: str = ""  # with which the file begins: it says what it is for
 
     @property
     def grid(self) -> list[dict[str, Any]]:
         """All combinations of the settings that are gone through one by one."""
         grids = [parameter for parameter in self.parameters if parameter.kind == "grid"]
         return [
-            dict(zip((p.name for p in grids), values, strict=True))
-            for values in itertools.product(*(p.values for p in grids))
+            dict(zip((p.name for p in grids), values, strict=True)) for values in product(*(p.values for p in grids))
         ]
 
     @property
@@ -178,11 +178,7 @@ def read_space(path: Path) -> Space:
         IRLLRecError: the file is no YAML, or what it says of a setting makes no sense.
         OSError: it cannot be read.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=SettingsLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise IRLLRecError(f"{path} is no YAML ({reason}): mend it.") from None
+    text, content = read_yaml(path)
     if not isinstance(content, dict) or not content:
         raise IRLLRecError(f"{path} holds no search space: give settings with what to draw, such as n_layers: ...")
     parameters, fixed = [], {}
@@ -197,7 +193,24 @@ def read_space(path: Path) -> Space:
             fixed[str(name)] = given
     if not parameters:
         raise IRLLRecError(f"{path} draws no setting: give one such as n_layers: {{choice: [1, 2, 3]}}.")
-    return Space(str(path), tuple(_in_order(path, parameters, fixed)), fixed)
+    lines = takewhile(lambda line: line.startswith("#"), text.splitlines())
+    comment = " ".join(line.lstrip("# ").rstrip() for line in lines)
+    return Space(str(path), tuple(_in_order(path, parameters, fixed)), fixed, comment)
+
+
+def read_yaml(path: Path) -> tuple[str, Any]:
+    """A file's text and what it says, its numbers as in RecBole's files.
+
+    Raises:
+        IRLLRecError: it is no YAML.
+        OSError: it cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, yaml.load(text, Loader=SettingsLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise IRLLRecError(f"{path} is no YAML ({reason}): mend it.") from None
 
 
 def _parameter(where: str, name: str, given: dict) -> Parameter:
@@ -271,10 +284,7 @@ def check_space(space: Space, model: str, config_with: Callable[[dict[str, Any]]
     Raises:
         IRLLRecError: says which, and what to do.
     """
-    known = tunable(model)
-    for name in (*(p.name for p in space.parameters), *space.fixed):
-        if name not in known:
-            raise IRLLRecError(f"{space.origin}: {_complaint(name, model, known, config_with({}))}")
+    refuse_foreign(space.origin, model, [*(p.name for p in space.parameters), *space.fixed])
     drawn_lengths = [p.name for p in space.parameters if p.name in _FIXED]
     if drawn_lengths:
         raise IRLLRecError(
@@ -303,16 +313,32 @@ def tunable(model: str) -> set[str]:
     return own | set(training_arguments) - {"loss_decimal_place"}
 
 
-def _complaint(name: str, model: str, known: set[str], config: Config) -> str:
-    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
-    if close:
-        return f"the model {model} has no setting {name}; did you mean {close[0]}?"
-    if name in config.final_config_dict:
-        return (
-            f"{name} is not a setting of the model, but of the data, the evaluation or the run; give it in a file with "
-            f"--config-files."
+def refuse_foreign(where: str, model: str, names: Iterable[str]) -> None:
+    """Refuse settings that are not the model's to tune.
+
+    Args:
+        where: where they are given, which begins the sentence.
+        model: whose settings these are to be.
+        names: theirs.
+
+    Raises:
+        IRLLRecError: says which, and what to do.
+    """
+    known = tunable(model)
+    for name in names:
+        if name in known:
+            continue
+        close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
+        if close:
+            raise IRLLRecError(f"{where}: the model {model} has no setting {name}; did you mean {close[0]}?")
+        if name in bare_config(model, "", {}).final_config_dict:
+            raise IRLLRecError(
+                f"{where}: {name} is not a setting of the model, but of the data, the evaluation or the run; give it "
+                f"in a file with --config-files."
+            )
+        raise IRLLRecError(
+            f"{where}: the model {model} has no setting {name}; remove it, or give the model that has it."
         )
-    return f"the model {model} has no setting {name}; remove it, or give the model that has it."
 
 
 def _condition(parameter: Parameter) -> dict[str, Any]:

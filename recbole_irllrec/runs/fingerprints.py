@@ -1,0 +1,43 @@
+"""What runs are told apart by: their settings and texts."""
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+from recbole.config import Config
+
+from .. import zoo
+from ..compat.baselines import MENDED
+from ..data.text import locate
+from ..settings.sources import read_settings
+from .splits import Splits
+
+# Settings that leave a run's results as they are.
+_FREE = {"seed", "resume", "device", "gpu_id", "use_gpu", "worker", "state", "data_path", "checkpoint_dir"}
+_FREE |= {"show_progress", "log_wandb", "wandb_project", "local_rank", "single_spec", "dataset_save_path"}
+
+
+def fingerprint(config: Config, splits: Splits) -> str:
+    """The same for runs that differ in nothing but their seed: 12 hexadecimal digits of a SHA-256.
+
+    It is of all settings, defaults included, of the text tables' files, and of what is mended in RecBole's model.
+    """
+    settings = {name: value for name, value in config.final_config_dict.items() if name not in _FREE}
+    mended = [MENDED[config["model"]]] if config["model"] in MENDED else []
+    content = json.dumps([settings, text_sources(config, splits), *mended], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def text_sources(config: Config, splits: Splits) -> list[str]:
+    """Where the texts that a run reads come from: a SHA-256 of each table's file, or what stands in its place."""
+    sides = zoo.text_sides(config["model"])
+    if not sides:
+        return []
+    found = [locate(config, splits.train, side, kind) for kind in read_settings(config).text_kinds for side in sides]
+    return [_digest(path, path.stat().st_mtime_ns) if isinstance(path, Path) else str(path) for path in found]
+
+
+@cache
+def _digest(path: Path, _changed: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,130 @@
+"""The split that runs share, and the settings of a run on it."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.utils import ModelType, get_model
+
+from .. import zoo
+from ..data.loading import load_config, split_datasets
+from ..data.text import NodeText
+from ..data.training import SIDES
+from ..errors import IRLLRecError
+from ..settings.sources import read_settings
+
+Settings = dict[str, Any]
+# What the texts of a split depend on, beside the data set.
+TEXT_SETTINGS = (
+    *(f"{side}_{kind}_table" for side in SIDES for kind in ("profile", "intent")),
+    *("preload_weight", "user_text", "min_text_coverage", "text_dim"),
+)
+# What a run does not take from anybody: it writes into its own folder, and nothing else.
+_OWN = {"show_progress": False, "save_dataset": False, "save_dataloaders": False, "log_wandb": False}
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """One split of a data set for all runs; their seeds vary the models. Can be pickled."""
+
+    dataset: str
+    settings: Settings  # what the user gave, in files or otherwise; the settings of a run lie above
+    train: Dataset
+    valid: Dataset
+    test: Dataset | None  # None where nobody is to look at it
+    texts: dict[str, dict[str, NodeText]] = field(default_factory=dict)  # by the settings that they depend on
+
+    def without_test(self) -> "Splits":
+        """The same without the test set, for runs among which one is chosen."""
+        return replace(self, test=None)
+
+    def with_texts(self, configs: Iterable[Config]) -> "Splits":
+        """The same with the texts that runs with these settings (`config_of`) read, resolved once for all.
+
+        Raises:
+            IRLLRecError: a text is refused.
+        """
+        wanted: dict[str, tuple[Config, set[str]]] = {}
+        for config in configs:
+            if zoo.find(config["model"]):
+                _, kinds = wanted.setdefault(_text_key(config), (config, set()))
+                kinds.update(read_settings(config).text_kinds)
+        found = {key: self.node_texts(config, sorted(kinds)) for key, (config, kinds) in wanted.items()}
+        return replace(
+            self, texts={key: self.texts.get(key, {}) | found.get(key, {}) for key in {**self.texts, **found}}
+        )
+
+    def node_texts(self, config: Config, kinds: Iterable[str]) -> dict[str, NodeText]:
+        """As `IRLLRecDataset.node_texts` of the training data; texts that are at hand are not resolved again."""
+        at_hand = self.texts.get(_text_key(config), {})
+        if all(kind in at_hand for kind in kinds):
+            return {kind: at_hand[kind] for kind in kinds}
+        return self.train.node_texts(config, kinds)
+
+
+def load_splits(
+    dataset: str,
+    data_path: Path | None = None,
+    config_files: str | None = None,
+    settings: Settings | None = None,
+    model: str = "IRLLRec",
+) -> Splits:
+    """Load and split a data set; arguments and errors are those of `data.loading.load_config`.
+
+    The setting ``seed`` draws the split, where the data set is not split already. The environment stays as it is, the
+    choice of GPUs included.
+    """
+    refuse_other_kinds(model)
+    config = load_config(dataset, data_path, config_files, settings, model)
+    return Splits(dataset, dict(config.external_config_dict), *split_datasets(config))
+
+
+def config_of(model: str, splits: Splits, settings: Settings) -> Config:
+    """RecBole's settings of a run: the model's own, the splits' above, these on top.
+
+    The GPUs that the environment names, as Ray does for a trial, stand above the setting ``gpu_id``.
+
+    Raises:
+        IRLLRecError: a setting is refused, or the model is no general recommender.
+    """
+    refuse_other_kinds(model)
+    above = {**splits.settings, "resume": False, **settings, **_OWN}
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        above["gpu_id"] = os.environ["CUDA_VISIBLE_DEVICES"]
+    config = bare_config(model, splits.dataset, above)
+    config["data_path"] = splits.train.config["data_path"]  # RecBole takes its own ml-100k whatever is said
+    return config
+
+
+def bare_config(model: str, dataset: str, settings: Settings) -> Config:
+    """RecBole's settings of a model with these on top; the data set need not be there.
+
+    Raises:
+        IRLLRecError: a setting is refused, or there is no such model.
+    """
+    # RecBole evaluates strings; in quotes they stay what they are
+    quoted = {name: repr(value) if isinstance(value, str) else value for name, value in settings.items()}
+    return load_config(dataset, None, "", quoted, model)
+
+
+def refuse_other_kinds(model: str) -> None:
+    """Refuse a model that needs other data than users and items.
+
+    Raises:
+        IRLLRecError: it is no general recommender.
+    """
+    kind = get_model(model).type
+    if kind not in (ModelType.GENERAL, ModelType.TRADITIONAL):
+        raise IRLLRecError(
+            f"{model} is no general recommender but a {kind.name.lower()} model, which needs other data: take one such "
+            f"as IRLLRec, LightGCN or EASE."
+        )
+
+
+def _text_key(config: Config) -> str:
+    return json.dumps([zoo.text_sides(config["model"]), *(config[name] for name in TEXT_SETTINGS)], default=str)

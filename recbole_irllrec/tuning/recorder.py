@@ -1,0 +1,132 @@
+"""What trials report, kept at once and told."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from ray.tune.callback import Callback
+
+from ..files import atomic_write
+from ..runs.failures import reason_of_loss
+from ..runs.progress import Progress, told
+from ..runs.training import Evaluation
+from .records import FAILED, FINISHED, RUNNING, STOPPED, Trial, best_trial, history_of
+from .search import Proposer
+from .trial import Task
+
+
+def score_of(trial: Trial, task: Task) -> float:
+    """The higher the better; NaN of a trial that has failed."""
+    return math.nan if trial.status == FAILED or trial.best is None else task.score(trial.best)
+
+
+class Recorder(Callback):
+    """Keeps what the trials report, at once."""
+
+    def __init__(self, folder, task: Task, trials: dict[int, Trial], proposer: Proposer, scheduler, progress: Progress):
+        self._folder, self._task, self._trials = folder, task, trials
+        self._proposer, self._scheduler, self._progress = proposer, scheduler, progress
+        self._running: set[int] = set()
+        self._ended: dict[int, dict[str, Any]] = {}  # what trials say when they end by themselves
+
+    def on_trial_start(self, iteration, trials, trial, **info):
+        config = trial.config
+        found = self._trials.setdefault(config["number"], Trial(config["number"], config["settings"], config["params"]))
+        self._folder.keep(found)
+        self._running.add(found.number)
+        self._note()
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        found = self._of(trial)
+        for evaluation in result.get("evaluations", ()):
+            found.evaluated(Evaluation(**evaluation))
+        if "finished" in result or "failed" in result:
+            self._ended[found.number] = result
+        else:
+            self._folder.keep(found)
+            self._note()
+
+    def on_trial_complete(self, iteration, trials, trial, **info):
+        found, said = self._of(trial), self._ended.pop(trial.config["number"], {})
+        if "failed" in said:
+            found.status, found.reason, found.traceback = FAILED, said["failed"], said["traceback"]
+        elif "finished" in said:
+            found.status = FINISHED
+        elif trial.trial_id in getattr(self._scheduler, "stopped", ()):
+            found.status = STOPPED
+        else:
+            return  # `out_of_time`
+        self._end(found)
+
+    def on_trial_error(self, iteration, trials, trial, **info):
+        found = self._of(trial)
+        found.status = FAILED
+        found.traceback = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+        found.reason = reason_of_loss(found.traceback, trial.num_failures)
+        self._end(found)
+
+    def out_of_time(self) -> None:
+        """Take the trials that have been cut short as their states have them."""
+        for found in self._trials.values():
+            if found.status == RUNNING:
+                if state := self._folder.state(found):
+                    found.history = history_of(state)
+                    self._folder.keep(found)
+                    self._keep_if_best(found)
+                self._tell(found)
+
+    def _of(self, trial) -> Trial:
+        return self._trials[trial.config["number"]]
+
+    def _end(self, found: Trial) -> None:
+        if found.status != FAILED:
+            self._keep_if_best(found)
+        found.checkpoint = None
+        self._folder.keep(found)
+        self._folder.drop_state(found.number)
+        self._proposer.tell(found, score_of(found, self._task))
+        self._tell(found)
+
+    def _keep_if_best(self, found: Trial) -> None:
+        """Keep the best trial's checkpoint and no other's: they are large."""
+        others = [path for path in self._folder.path.glob("checkpoints/*.pth")]
+        rivals = [self._trials[int(path.stem)] for path in others]
+        if best_trial([*rivals, found], self._task.objective) is not found or not (state := self._folder.state(found)):
+            return
+        kept = self._folder.checkpoint(found.number)
+        with atomic_write(kept) as file:
+            file.write(state["best.pth"])
+        for path in others:
+            if path != kept:
+                path.unlink()
+
+    # ---- what is told ------------------------------------------------------------------------------------------------
+
+    def _note(self) -> None:
+        self._progress.note(f"{len(self._running)} running, {self._standing()}")
+
+    def _tell(self, found: Trial) -> None:
+        self._running.discard(found.number)
+        parts = [told(found.record, self._task.objective.title)] if found.reason or found.history else []
+        drawn = ", ".join(f"{name} {_short(value)}" for name, value in found.settings.items())
+        line = f"trial {found.number}: {', '.join([*parts, *_HOW[found.status]])} ({drawn})"
+        self._progress.ended(line, self._standing(), counts=found.status != RUNNING)
+
+    def _standing(self) -> str:
+        objective = self._task.objective
+        best = best_trial(self._trials.values(), objective)
+        if best is None or best.best is None:
+            return "no best yet"
+        return f"best {objective.title} {best.best.metrics[objective.metric]:.4f} (trial {best.number})"
+
+
+_HOW = {
+    FINISHED: ["finished"],
+    STOPPED: ["stopped by ASHA"],
+    FAILED: [],
+    RUNNING: ["out of time (--resume goes on)"],
+}
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
