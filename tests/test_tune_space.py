@@ -12,13 +12,17 @@ from tiny_data import SETTINGS, write_tiny
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.runs import config_of, load_splits
-from recbole_irllrec.runs.space import RandomDrawer, check_space, default_path, read_space, text_variants
+from recbole_irllrec.runs.space import RandomDrawer, check_space, default_space, read_space, text_variants
 from recbole_irllrec.tuning.search import Optuna, Random
 
 MODELS = (
     "IRLLRec",
     "LightGCN",
     "SGL",
+    "IRLLRecDCCF",
+    "RLMRecGenSimGCL",
+    "IRLLRecNGCF",
+    "AlphaRec",
     "NGCF",
     "BPR",
     "SimpleX",
@@ -121,14 +125,14 @@ def test_optuna_refuses_a_grid():
 
 @pytest.mark.parametrize("model", MODELS)
 def test_spaces_that_come_along(model, splits):
-    space = read_space(default_path(model))
+    space = default_space(model)
     check_space(space, model, partial(config_of, model, splits))
     for number in range(5):
         config_of(model, splits, {**space.fixed, **space.draw(RandomDrawer(0, number), number)})
 
 
 def test_irllrecs_space_is_wide():
-    space = read_space(default_path("IRLLRec"))
+    space = default_space("IRLLRec")
     by_name = {parameter.name: parameter for parameter in space.parameters}
     assert set(by_name["ranking_loss"].values) == {"bpr", "softmax"} and 256 in by_name["embedding_size"].values
     for weight in ("translation_weight", "matching_weight"):
@@ -206,6 +210,6 @@ def test_spaces_that_do_not_fit_the_model(model, text, words, splits):
 
 def test_a_model_without_a_space():
     with pytest.raises(IRLLRecError, match="no search space for Pop"):
-        default_path("Pop")
+        default_space("Pop")
     with pytest.raises(IRLLRecError, match="no model named"):
-        default_path("IRLRec")
+        default_space("IRLRec")

@@ -23,7 +23,7 @@ from ..runs.space import (
     SettingsLoader,
     Space,
     check_space,
-    default_path,
+    default_space,
     read_space,
     read_yaml,
     refuse_foreign,
@@ -236,7 +236,7 @@ def _space(model: str, folder: Path | None) -> Space | None:
     if not tunable(model) - set(training_arguments):
         return None
     try:
-        return read_space(default_path(model))
+        return default_space(model)
     except IRLLRecError:
         raise IRLLRecError(
             f"There is no search space for {model}: write {model}.yaml and name its folder with --spaces, or ask for "

@@ -84,14 +84,14 @@ def tune(
     """
     from ..cluster import connected
     from ..data.loading import setting_in_files
-    from ..runs.space import default_path, read_space
+    from ..runs.space import default_space, read_space
     from ..runs.splits import load_splits
     from ..tuning.plan import Plan, check
     from ..tuning.records import Folder
     from ..tuning.sweep import run
     from .log import log_to_stderr
 
-    found_space = read_space(space or default_path(model))
+    found_space = read_space(space) if space else default_space(model)
     with log_to_stderr():
         metric = metric or setting_in_files("valid_metric", dataset, data_path, config_files) or "NDCG@10"
         splits = load_splits(dataset, data_path, config_files, {"valid_metric": metric}, model)

@@ -156,19 +156,27 @@ SettingsLoader.add_implicit_resolver(
 )
 
 
-def default_path(model: str) -> Path:
-    """The space that comes with the package for a model.
+def default_space(model: str) -> Space:
+    """The space that comes with the package for a model: what the parts of its settings draw, and above them its own.
 
     Raises:
         IRLLRecError: there is none, or no such model.
     """
     get_model(model)
     folder = Path(str(files("recbole_irllrec.properties").joinpath("tune")))
-    path = folder / f"{model}.yaml"
-    if not path.is_file():
+    ours = zoo.find(model)
+    parts = [folder / "settings" / f"{part}.yaml" for part in ours.settings.parts()] if ours else []
+    names = (*(ours.inherits if ours else ()), *((ours.recboles,) if ours and ours.recboles else ()), model)
+    own = [folder / f"{name}.yaml" for name in names if (folder / f"{name}.yaml").is_file()]
+    if not own:
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
         raise IRLLRecError(f"There is no search space for {model}, only for {known}: write one and name it in --space.")
-    return path
+    content: dict = {}
+    for path in own:
+        content |= read_yaml(path)[1]
+    for path in filter(Path.is_file, parts):
+        content = {**content, **{name: how for name, how in read_yaml(path)[1].items() if name not in content}}
+    return _space(own[-1], content, "")
 
 
 def read_space(path: Path) -> Space:
@@ -181,6 +189,11 @@ def read_space(path: Path) -> Space:
     text, content = read_yaml(path)
     if not isinstance(content, dict) or not content:
         raise IRLLRecError(f"{path} holds no search space: give settings with what to draw, such as n_layers: ...")
+    lines = takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return _space(path, content, " ".join(line.lstrip("# ").rstrip() for line in lines))
+
+
+def _space(path: Path, content: dict, comment: str) -> Space:
     parameters, fixed = [], {}
     for name, given in content.items():
         if isinstance(given, dict) and any(key in given for key in (*KINDS, "or", "when")):
@@ -193,8 +206,6 @@ def read_space(path: Path) -> Space:
             fixed[str(name)] = given
     if not parameters:
         raise IRLLRecError(f"{path} draws no setting: give one such as n_layers: {{choice: [1, 2, 3]}}.")
-    lines = takewhile(lambda line: line.startswith("#"), text.splitlines())
-    comment = " ".join(line.lstrip("# ").rstrip() for line in lines)
     return Space(str(path), tuple(_in_order(path, parameters, fixed)), fixed, comment)
 
 
@@ -305,11 +316,11 @@ def check_space(space: Space, model: str, config_with: Callable[[dict[str, Any]]
 
 def tunable(model: str) -> set[str]:
     """The settings of a model that a sweep may draw or fix: its own and those of training."""
-    if ours := zoo.find(model):
-        own = set(ours.settings.names()) - _NOT_TUNED
-    else:
-        path = files("recbole").joinpath("properties", "model", f"{model}.yaml")
-        own = set(yaml.safe_load(path.read_text(encoding="utf-8")) or ()) if path.is_file() else set()
+    ours = zoo.find(model)
+    own = set(ours.settings.names()) - _NOT_TUNED if ours else set()
+    path = files("recbole").joinpath("properties", "model", f"{ours.recboles if ours else model}.yaml")
+    if path.is_file():
+        own |= set(yaml.safe_load(path.read_text(encoding="utf-8")) or ())
     return own | set(training_arguments) - {"loss_decimal_place"}
 
 
