@@ -14,6 +14,7 @@ import ray.util.client
 from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from . import own_models
 from .errors import IRLLRecError
@@ -93,7 +94,7 @@ def _join(address: str, options: dict) -> None:
         reason = _silence(found)
         if not reason:
             try:
-                ray.init(found, **options)
+                _init(found, options)
                 return
             except (ConnectionError, RuntimeError, ValueError) as error:
                 first, *more = (line.strip() for line in str(error).splitlines() if line.strip())
@@ -103,6 +104,12 @@ def _join(address: str, options: dict) -> None:
         f"The Ray address {address} cannot be joined ({reason}): start a cluster there (ray start --head), or leave "
         f"the address out for a Ray on this machine."
     )
+
+
+# A client server now and then loses the process that it starts for a client (Ray's issue 63202).
+@retry(retry=retry_if_exception_type(ConnectionAbortedError), stop=stop_after_attempt(3), reraise=True)
+def _init(address: str, options: dict) -> None:
+    ray.init(address, **options)
 
 
 def is_remote() -> bool:

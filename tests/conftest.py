@@ -7,6 +7,14 @@ from recbole.config import Config
 
 import recbole_irllrec  # noqa: F401  (registers IRLLRec)
 
+# These run on Ray and take longest: first, and so in one process and on one Ray, while others do the rest.
+_FIRST = ("test_tune_process", "test_tune", "test_benchmark", "test_cluster", "test_cluster_blocks")
+
+
+def pytest_collection_modifyitems(items):
+    """See `_FIRST`."""
+    items.sort(key=lambda item: item.path.stem not in _FIRST)
+
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):

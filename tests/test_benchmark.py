@@ -105,10 +105,11 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
     started = []
     start_run = Pool._start
     monkeypatch.setattr(Pool, "_start", lambda self, job: started.append(len(self.running) + 1) or start_run(self, job))
-    models = ["IRLLRec", "IRLLRec-without-text", "IRLLRec:published", "no profiles"]
-    Path("rows.yaml").write_text("no profiles: {model: IRLLRec, settings: {profile_weight: 0, pairwise_weight: 1e-2}}")
+    models = ["IRLLRec", "IRLLRec-without-text", "no profiles"]
+    row = "{model: 'IRLLRec:published', settings: {profile_weight: 0, pairwise_weight: 1e-2}}"
+    Path("rows.yaml").write_text(f"no profiles: {row}")
     asked = [*ARGUMENTS, "--epochs", 1, "--max-concurrent", 2, "--config-files", "tiny.yaml"]
-    asked += ["--models", ",".join(models[:3]), "--variants", "rows.yaml"]
+    asked += ["--models", ",".join(models[:2]), "--variants", "rows.yaml"]
     run(*asked, "--reference", "no profiles")
     assert max(started) == min(2, os.cpu_count())
     plan, before = read_plan(OUT), records()
@@ -116,11 +117,10 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
     for name in models:
         record = read_record(OUT, Key(name, plan["models"][name]["run"], 1))
         losses[name] = set(record["history"][0]["losses"]) & {"profile", "pairwise", "translation", "matching"}
-    assert losses["IRLLRec-without-text"] == set() and len(losses["IRLLRec"]) == len(losses["IRLLRec:published"]) == 4
-    assert losses[models[3]] == {"pairwise", "translation", "matching"}
+    assert [len(losses[name]) for name in models] == [4, 0, 3] and "profile" not in losses[models[2]]
     drawn = {"edge_dropout": {"uniform": [0, 0.2]}}
     space = {"file": "spaces/IRLLRec.yaml", "comment": "Few, for the time.", "settings": drawn}
-    assert [plan["models"][name]["space"] for name in models] == [space, space, None, space]
+    assert [plan["models"][name]["space"] for name in models] == [space, space, None]
 
     for row in plan["models"].values():
         del row["space"]
@@ -203,6 +203,11 @@ def test_what_runs_are_given():
     assert ease.origin == {"file": None, "comment": "", "settings": {"reg_weight": {"loguniform": [1.0, 2000.0]}}}
     larger = rows(replace(options, tune_samples=9), given)[0]
     assert larger.drawn[:6] == ours.drawn
+    (changed,) = rows(replace(options, models=["IRLLRec[profile_weight=0,fusion=gate]"]), given)
+    assert changed.origin == ours.origin and not any(
+        {"profile_weight", "fusion"} & drawn.keys() for drawn in changed.drawn
+    )
+    assert len(changed.drawn) > 1 and changed.settings(changed.drawn[0])["fusion"] == "gate"
 
 
 def test_rows_are_named_in_brackets_or_in_a_file():

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 import ray
+from ray.cluster_utils import Cluster
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.cluster import connected, refuse_too_much
@@ -45,17 +46,35 @@ def test_addresses_where_no_ray_answers(web_server, dead_port, monkeypatch):
     assert not ray.is_initialized()
 
 
-def test_tasks_that_need_more_than_there_is(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(IRLLRecError, match=r"0.5 GPUs, but Ray finds no GPU"), connected(gpus=0.5):
-        pass
-    assert not ray.is_initialized()
-
-
-def test_a_task_sees_no_gpu_that_it_was_not_given(monkeypatch):
+def test_a_task_gets_what_it_needs_and_no_more_or_is_refused(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    with pytest.raises(IRLLRecError, match=r"9999 CPUs, but no node"), connected(cpus=1):
+    with pytest.raises(IRLLRecError, match=r"9999 CPUs, but no node"), connected():
+        with pytest.raises(IRLLRecError, match=r"3 GPUs, but"):
+            refuse_too_much(cpus=1, gpus=3)
         task = ray.remote(num_cpus=1)(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
         assert ray.get(task.remote()) == ""
         refuse_too_much(cpus=9999, gpus=0)
+    assert not ray.is_initialized()
+
+
+KILLED_ONCE = """
+import contextlib, os, sys
+if "--mode=specific-server" in sys.orig_argv:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir("{}")
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.slow
+def test_a_client_server_that_loses_its_process_is_asked_again(dead_port, tmp_path, monkeypatch):
+    killed = tmp_path / "killed"
+    (tmp_path / "sitecustomize.py").write_text(KILLED_ONCE.format(killed))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "ray_client_server_port": dead_port})
+    try:
+        with connected(f"ray://127.0.0.1:{dead_port}"):
+            assert killed.is_dir() and ray.get(ray.remote(lambda: 3).remote()) == 3
+    finally:
+        cluster.shutdown()
     assert not ray.is_initialized()

@@ -1,7 +1,8 @@
 """What release 0.1.0 wrote, with Python 3.11, numpy 1.26 and Ray 2.6: read as it was, or gone on with.
 
 ``tests/earlier`` holds checkpoints of the data set "tiny", beside each what that release recommended by it; a saved
-data set and loaders; and a sweep that was killed in its second trial.
+data set and loaders; a sweep that was killed in its second trial; and a benchmark (its Ray was a newer one) that was
+killed before BPR's second seed.
 """
 
 import json
@@ -11,13 +12,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from command import run
 from recbole.quick_start import run_recbole
 from tiny_data import SETTINGS, write_tiny
 
+from recbole_irllrec.benchmark.plan import Options, rows
+from recbole_irllrec.benchmark.results import Key, read_plan, read_record
 from recbole_irllrec.cluster import connected
 from recbole_irllrec.recommend import recommend, write_tables
-from recbole_irllrec.runs import load_splits
+from recbole_irllrec.runs.fingerprints import fingerprint
 from recbole_irllrec.runs.space import read_space
+from recbole_irllrec.runs.splits import config_of, load_splits
 from recbole_irllrec.serving import serve
 from recbole_irllrec.tuning import sweep as sweeps
 from recbole_irllrec.tuning.records import FINISHED, RUNNING, Folder
@@ -73,3 +78,39 @@ def test_a_sweep_that_was_killed_is_gone_on_with(data):
     n = len(json.loads((EARLIER / "sweep/ray/state/history.json").read_text()))
     assert after[2].history[:n] == before[2].history[:n] and n > 1
     assert not Path("sweep/ray").exists()
+
+
+@pytest.fixture
+def benchmark() -> Path:
+    return Path(shutil.copytree(EARLIER / "benchmark", "results/tiny"))
+
+
+def test_a_benchmarks_runs_are_found_and_told(data, benchmark):
+    options = Options(["BPR", "EASE", "Pop"], seeds=2, tune_samples=2, metrics=["ndcg"], topk=[10])
+    splits = load_splits("tiny", data)
+    asked = rows(options, splits.settings)
+    found = {
+        row.name: [
+            Key(row.name, fingerprint(config_of(row.model, splits, row.settings(drawn)), splits), seed)
+            for drawn in row.drawn
+            for seed in [None] * row.is_drawn + [1]
+        ]
+        for row in asked
+    }
+    there = {name: [read_record(benchmark, key) is not None for key in keys] for name, keys in found.items()}
+    # with each of two settings a trial, with the chosen one a run; Pop is another since a mend of RecBole's
+    assert {name: sum(each) for name, each in there.items()} == {"BPR": 3, "EASE": 3, "Pop": 0}
+    run("benchmark", "report", benchmark)
+    report = (benchmark / "report.md").read_text()
+    assert all(f"| {name} |" in report for name in ("BPR", "EASE", "Pop"))
+
+
+@pytest.mark.slow
+def test_a_benchmark_that_was_killed_is_gone_on_with(data, benchmark):
+    before = {file: file.read_bytes() for file in benchmark.glob("*/*.json")}
+    usual = ["--dataset", "tiny", "--data-path", data, "--seeds", 2, "--tune-samples", 2, "--metrics", "ndcg"]
+    said = run("benchmark", *usual, "--topk", 10, "--models", "BPR,EASE,Pop").stderr
+    after = {file: file.read_bytes() for file in benchmark.glob("*/*.json")}
+    assert before.items() <= after.items() and len(after) == len(before) + 2
+    assert "BPR, seed 2: NDCG@10" in said and "Pop, seed 1: NDCG@10" in said and said.count(" seed ") == 2
+    assert set(read_plan(benchmark)["models"]) == {"BPR", "EASE", "Pop"}

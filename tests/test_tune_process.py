@@ -19,17 +19,16 @@ SPACE = """
 ranking_loss: {choice: [bpr, softmax]}
 learning_rate: {loguniform: [1e-3, 1e-1]}
 n_intents: 4
-epochs: 50
-stopping_step: 100
+stopping_step: 1000
 """
 
 
-def tune(tmp_path, *more) -> subprocess.Popen:
+def tune(tmp_path, *more, epochs=30) -> subprocess.Popen:
     """Start a sweep of IRLLRec; what it prints goes to the file "said"."""
     if not Path("space.yaml").exists():
         write_tiny(tmp_path / "data")
         (tmp_path / "data/tiny/tiny.yaml").write_text(yaml.safe_dump(SETTINGS))
-        Path("space.yaml").write_text(SPACE)
+        Path("space.yaml").write_text(f"{SPACE}epochs: {epochs}\n")
     usual = ["tune", "--dataset", "tiny", "--data-path", str(tmp_path / "data"), "--space", "space.yaml"]
     usual += ["--out", "sweep", "--scheduler", "none", *map(str, more)]
     # not by `command.start`: Ray does not start from a fork server's child
@@ -60,7 +59,8 @@ def wait_until(reached, process: subprocess.Popen) -> dict[int, Trial]:
 def as_alone(trial: Trial, tmp_path) -> bool:
     """Whether a trial's history is that of a run with its settings, undisturbed."""
     splits = load_splits("tiny", tmp_path / "data", settings={"valid_metric": "NDCG@10"})
-    fixed = {name: value for name, value in yaml.safe_load(SPACE).items() if not isinstance(value, dict)}
+    space = yaml.safe_load(Path("space.yaml").read_text())
+    fixed = {name: value for name, value in space.items() if not isinstance(value, dict)}
     run = train("IRLLRec", splits, {**fixed, **trial.settings}, f"alone/{trial.number}")
     clockless = [[(e.epoch, e.metrics, e.losses) for e in history] for history in (run.history, trial.history)]
     return clockless[0] == clockless[1]
@@ -119,8 +119,8 @@ def test_a_node_is_lost(tmp_path):
         port = probe.getsockname()[1]
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "ray_client_server_port": port})
     try:
-        # by ray://: from a machine that is no node
-        process = tune(tmp_path, "--num-samples", 6, "--address", f"ray://127.0.0.1:{port}")
+        # by ray://: from a machine that is no node; trials last longer than a new node takes to begin one
+        process = tune(tmp_path, "--num-samples", 3, "--address", f"ray://127.0.0.1:{port}", epochs=300)
         wait_until(any, process)
         node = cluster.add_node(num_cpus=1)  # not before: what runs the sweep could be there, with one address for all
         wait_until(lambda trials: sum(t.status == RUNNING and len(t.history) > 2 for t in trials) == 2, process)
@@ -129,6 +129,6 @@ def test_a_node_is_lost(tmp_path):
     finally:
         cluster.shutdown()
     trials = Folder(Path("sweep")).trials()
-    assert len(trials) == 6 and all(trial.status == FINISHED for trial in trials.values())
+    assert len(trials) == 3 and all(trial.status == FINISHED for trial in trials.values())
     assert all(as_alone(trial, tmp_path) for trial in trials.values())
     assert all(f"trial {number}:" in said for number in trials)
