@@ -87,8 +87,8 @@ def make(irllrec_config):
     return of_size
 
 
-EXACT = {"contrast_nodes": "all", "text_dim": None}
-SAMPLED = {"contrast_nodes": 64}
+EXACT = {"contrast_nodes": "all", "intent_neighbours": "all", "text_dim": None}
+SAMPLED = {"contrast_nodes": 64, "intent_neighbours": "all"}
 
 
 def test_no_tensor_of_nodes_times_nodes(make):

@@ -85,7 +85,9 @@ def test_a_limit_above_the_number_of_nodes_changes_nothing(irllrec_config):
     batch = batch_of(dataset)
     values = []
     for n in ("all", 10_000):
-        model = model_of(irllrec_config(contrast_nodes=n, reg_weight=0.0, **ALL_TERMS), dataset)
+        model = model_of(
+            irllrec_config(contrast_nodes=n, intent_neighbours="all", reg_weight=0.0, **ALL_TERMS), dataset
+        )
         terms = model.calculate_loss(batch)
         sum(terms).backward()
         values.append([*terms, *(p.grad for p in model.parameters() if p.requires_grad)])
@@ -97,7 +99,7 @@ def test_sampled_contrasts_estimate_the_exact_ones(irllrec_config):
     """With the batch's users among the candidates, and the drawn ones standing for the others."""
     dataset = random_case(0, n_users=300, n_items=200)
     batch = batch_of(dataset, size=90)
-    config = {"reg_weight": 0.0, **ALL_TERMS}
+    config = {"reg_weight": 0.0, "intent_neighbours": "all", **ALL_TERMS}
     exact, sampled = (model_of(irllrec_config(contrast_nodes=n, **config), dataset) for n in ("all", 100))
     exactly = terms_of(exact, batch)
     draws = [terms_of(sampled, batch) for _ in range(20)]

@@ -3,8 +3,8 @@
     python benchmarks/speed/against_dense.py
 
 11,000 users, 9,332 items, 120,464 interactions, every term at its published weight, a batch of 4,096. Texts are 1,536
-(profile) and 3,072 (intent) wide, or 384. "Exact" is `contrast_nodes: all` and `text_dim: ~`; "defaults" has these two
-settings by default, and all else as published. A step is forward, backward and Adam.
+(profile) and 3,072 (intent) wide, or 384. "Exact" is `contrast_nodes: all`, `intent_neighbours: all` and `text_dim: ~`;
+"defaults" has these settings by default, and all else as published. A step is forward, backward and Adam.
 
 First, from the same parameters and with the same noise, exact and dense give the same losses and gradients; then the
 memory of a first step is measured in a process of its own; then they take turns. About five minutes on two cores, 8 GB.
@@ -38,7 +38,7 @@ from recbole_irllrec.settings.sources import read_settings
 
 BATCH = 4096
 WIDTHS = {"published": {"profile": 1536, "intent": 3072}, "384": {"profile": 384, "intent": 384}}
-EXACT = {"contrast_nodes": "all", "text_dim": None}
+EXACT = {"contrast_nodes": "all", "intent_neighbours": "all", "text_dim": None}
 DEFAULTS = {name: OUR_DEFAULTS[name] for name in EXACT}
 # name: width of the texts, settings of IRLLRec beside the published ones (None: the dense formulation)
 VARIANTS: dict[str, tuple[str, dict | None]] = {

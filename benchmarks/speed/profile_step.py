@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="profiled, after two to warm up (default: 10)")
     parser.add_argument("--batch", type=int, default=2048, help="triples a step (default: 2048, RecBole's)")
     parser.add_argument("--d", type=int, default=OUR_DEFAULTS["embedding_size"], help="embedding size (the default's)")
-    parser.add_argument("--exact", action="store_true", help="contrast_nodes: all, text_dim: ~")
+    parser.add_argument("--exact", action="store_true", help="contrast_nodes, intent_neighbours: all; text_dim: ~")
     arguments = parser.parse_args()
     begin(arguments)
     if torch.cuda.is_available():
@@ -179,7 +179,7 @@ def main() -> None:
     data = SyntheticDataset(**AMAZON_BOOK, widths={"profile": 1536, "intent": 3072})
     settings = OUR_DEFAULTS | {"embedding_size": arguments.d}
     if arguments.exact:
-        settings |= {"contrast_nodes": "all", "text_dim": None}
+        settings |= {"contrast_nodes": "all", "intent_neighbours": "all", "text_dim": None}
     model = IRLLRec(load_config("ml-100k", settings=settings), data).train()
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     rng = np.random.default_rng(0)
