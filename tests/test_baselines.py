@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
+from recbole.model.general_recommender.sgl import SGL
 from recbole.utils import get_model, init_seed
 from scipy.stats import chisquare
 from sklearn.linear_model import Ridge
@@ -30,7 +31,8 @@ class Made:
         init_seed(self.config["seed"], True)
         self.loader, self.valid, self.test = data_preparation(self.config, create_dataset(self.config))
         self.data = self.loader._dataset
-        self.model = get_model(name)(self.config, self.data)
+        # RecBole's own SGL, in whose place stands one of ours, which is compared with it
+        self.model = (SGL if name == "SGL" else get_model(name))(self.config, self.data)
         self.x = dense(self.data)
 
     def scores(self):

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from command import run
 from recbole.model.general_recommender import BPR
+from recbole.quick_start import run_recbole
 from test_docs import DOCS, execute
 
 from recbole_irllrec import IRLLRec, IRLLRecError, aligned, own_models, register, zoo
@@ -29,7 +31,8 @@ def _known_as_before(monkeypatch):
     sys.modules.pop("my_models", None)
 
 
-def test_the_page(small, monkeypatch):
+@pytest.mark.slow  # Ray begins twice; the two tests below say most of it
+def test_the_pages_commands(small, monkeypatch):
     data = Path(small["data_path"]) / "small"
     target = Path("dataset/ml-100k")
     target.mkdir(parents=True)
@@ -52,6 +55,15 @@ def test_the_page(small, monkeypatch):
     assert set(runs["model"]) == {"UniformRec", "UniformRec[uniformity_weight=0]", "WeighedLayers"}
     assert len(pd.read_csv("tuning/ml-100k-WeighedLayers/trials.csv")) == 2
     exec(script, {})
+
+
+def test_the_pages_models_train_and_are_recommended_from(small):
+    exec("".join(blocks("python")[:2]), {"__name__": "my_models"})
+    for name, setting in (("UniformRec", {"uniformity_weight": 0.3}), ("WeighedLayers", {"n_layers": 2})):
+        run_recbole(model=name, dataset="small", config_dict={"epochs": 2, "state": "ERROR", **small, **setting})
+        (file,) = (file for file in Path("saved").glob(f"{name}-*.pth") if "resume" not in file.name)
+        said = run("recommend", file, "--user", "u1", "--k", 5).stdout
+        assert "u1" in said and said.count(" i") >= 5
 
 
 def test_a_process_of_its_own_knows_the_models():
