@@ -102,8 +102,8 @@ def test_other_peoples_arguments_and_gpus_stay_out(splits, monkeypatch):
 
 
 def test_strings_of_settings_are_not_evaluated(splits):
-    config = config_of("SGL", splits, {"type": "__import__('os').mkdir('made')", "learner": "sum"})
-    assert config["type"].startswith("__import__") and config["learner"] == "sum" and not Path("made").exists()
+    config = config_of("NGCF", splits, {"loss_type": "__import__('os').mkdir('made')", "learner": "sum"})
+    assert config["loss_type"].startswith("__import__") and config["learner"] == "sum" and not Path("made").exists()
 
 
 def test_splits_can_be_pickled_and_bring_their_texts_along(splits, monkeypatch):

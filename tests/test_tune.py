@@ -222,7 +222,7 @@ def trial_processes() -> list[int]:
 
 
 def test_trials_that_go_wrong_end_with_their_reason(ray_here, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeps, "_RETRIES", 1)  # each has a new process, which takes long
+    monkeypatch.setattr(sweeps, "RETRIES", 1)  # each has a new process, which takes long
     plan = plan_of(BPR + "epochs: 4\n", n_trials=5, max_concurrent=1)
     splits = tiny(tmp_path)
     checked, folder = sweeps.check(plan, splits), Folder(Path("sweep"))
