@@ -98,28 +98,16 @@ _ENCODERS: dict[str, tuple[str, type[EncoderSettings]]] = {
 }
 
 
-def _encoder(name: str) -> Model:
-    location, settings = _ENCODERS[name]
-    return Model(
-        name,
-        f"recbole_irllrec.model.{location}",
-        settings,
-        recboles="SGL" if name == "SGL" else None,
-        preset=name,
-        gives_vectors=True,
-        own_trainer=True,
-    )
-
-
-def _aligned_encoder(alignment: str, encoder: str) -> Model:
+def _encoder(encoder: str, alignment: str = "") -> Model:
+    """An encoder, plain or wearing an alignment."""
     location, settings = _ENCODERS[encoder]
     name = alignment + encoder
     return Model(
         name,
         f"recbole_irllrec.model.{location}",
-        with_alignment(name, settings, alignment),
-        aligned=True,
-        inherits=(encoder or "IRLLRec",),
+        with_alignment(name, settings, alignment) if alignment else settings,
+        aligned=bool(alignment),
+        inherits=(encoder or "IRLLRec",) if alignment else (),
         recboles="SGL" if encoder == "SGL" else None,
         preset=encoder or "LightGCN",
         gives_vectors=True,
@@ -144,8 +132,8 @@ _MODELS = {
             own_trainer=True,
         ),
         *(_encoder(name) for name in _ENCODERS if name),
-        *(_aligned_encoder("IRLLRec", encoder) for encoder in _ENCODERS if encoder),
-        *(_aligned_encoder(rlmrec, encoder) for rlmrec in ("RLMRecCon", "RLMRecGen") for encoder in _ENCODERS),
+        *(_encoder(name, "IRLLRec") for name in _ENCODERS if name),
+        *(_encoder(name, rlmrec) for rlmrec in ("RLMRecCon", "RLMRecGen") for name in _ENCODERS),
         Model(
             "AlphaRec",
             "recbole_irllrec.model.alpharec:AlphaRec",

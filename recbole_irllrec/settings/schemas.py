@@ -182,12 +182,17 @@ class LightGCNSettings(EncoderSettings):
     edge_dropout: float = Field(ge=0, lt=1)
 
 
-class ViewContrastSettings(EncoderSettings):
+class SelfSupervisedSettings(EncoderSettings):
+    """An encoder with contrasts of its own."""
+
+    ssl_weight: float = Weight
+    ssl_tau: float = Temperature
+
+
+class ViewContrastSettings(SelfSupervisedSettings):
     """An encoder that contrasts two views of its nodes."""
 
     part = "view_contrast"
-    ssl_weight: float = Weight
-    ssl_tau: float = Temperature
     ssl_nodes: Annotated[int, Count] | Literal["all"]
 
 
@@ -200,10 +205,8 @@ class SimGCLSettings(ViewContrastSettings):
     eps: float = Weight
 
 
-class DCCFSettings(EncoderSettings):
+class DCCFSettings(SelfSupervisedSettings):
     n_intents: int = Count
-    ssl_weight: float = Weight
-    ssl_tau: float = Temperature
 
 
 class BIGCFSettings(DCCFSettings):
