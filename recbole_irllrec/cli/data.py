@@ -12,6 +12,7 @@ from .options import (
     Dataset,
     Force,
     KCore,
+    KeepUnseen,
     MinRating,
     Name,
     Out,
@@ -142,6 +143,7 @@ def amazon(
     min_rating: MinRating = None,
     sample_users: SampleUsers = None,
     k_core: KCore = 1,
+    keep_unseen: KeepUnseen = False,
     seed: SampleSeed = 2020,
     force: Force = False,
 ) -> None:
@@ -152,7 +154,8 @@ def amazon(
     from recbole_irllrec.dataset_tools import json_reviews
 
     features = {} if metadata is None else {"item": json_reviews.amazon_items(metadata)}
-    _convert(out, name, json_reviews.amazon_reviews(reviews), features, min_rating, sample_users, k_core, seed, force)
+    keep = (min_rating, sample_users, k_core, seed, keep_unseen)
+    _convert(out, name, json_reviews.amazon_reviews(reviews), features, keep, force)
 
 
 @convert.command(
@@ -170,6 +173,7 @@ def yelp(
     min_rating: MinRating = None,
     sample_users: SampleUsers = None,
     k_core: KCore = 1,
+    keep_unseen: KeepUnseen = False,
     seed: SampleSeed = 2020,
     force: Force = False,
 ) -> None:
@@ -182,13 +186,15 @@ def yelp(
     features = {} if business is None else {"item": json_reviews.yelp_items(business)}
     if users is not None:
         features["user"] = json_reviews.yelp_users(users)
-    _convert(out, name, json_reviews.yelp_reviews(reviews), features, min_rating, sample_users, k_core, seed, force)
+    keep = (min_rating, sample_users, k_core, seed, keep_unseen)
+    _convert(out, name, json_reviews.yelp_reviews(reviews), features, keep, force)
 
 
 @convert.command(
     "csv",
     epilog="Example: `irllrec data convert csv reviews.csv --name shop --user customer --item product "
-    f"--rating stars --text review --items products.csv`. {_SPLIT_NEXT}",
+    f"--rating stars --text review --items products.csv`; with `--keep-unseen` also the products "
+    f"that nobody has reviewed. {_SPLIT_NEXT}",
 )
 def from_csv(
     reviews: Reviews,
@@ -216,6 +222,7 @@ def from_csv(
     min_rating: MinRating = None,
     sample_users: SampleUsers = None,
     k_core: KCore = 1,
+    keep_unseen: KeepUnseen = False,
     seed: SampleSeed = 2020,
     force: Force = False,
 ) -> None:
@@ -236,16 +243,18 @@ def from_csv(
         features["item"] = csv_features(items, item, "item", taken, dialect)
     if users is not None:
         features["user"] = csv_features(users, user, "user", taken, dialect)
-    _convert(out, name, csv_reviews(reviews, columns, dialect), features, min_rating, sample_users, k_core, seed, force)
+    keep = (min_rating, sample_users, k_core, seed, keep_unseen)
+    _convert(out, name, csv_reviews(reviews, columns, dialect), features, keep, force)
 
 
-def _convert(out: Path, name: str, reviews, features, min_rating, sample_users, k_core, seed, force: bool) -> None:
+def _convert(out: Path, name: str, reviews, features, keep: tuple, force: bool) -> None:
+    """Convert; ``keep`` are the values of `Keep`."""
     from recbole_irllrec.dataset_tools.convert import Keep, convert
 
-    if sample_users is not None and sample_users <= 0:
+    chosen = Keep(*keep)
+    if chosen.sample_users is not None and chosen.sample_users <= 0:
         raise typer.BadParameter("--sample-users is a share above 0, at most 1.")
-    keep = Keep(min_rating, sample_users, k_core, seed)
-    _print_counts(convert(out, name, reviews, features, keep, force))
+    _print_counts(convert(out, name, reviews, features, chosen, force))
     _print_use(out / name / f"{name}.yaml")
 
 

@@ -59,5 +59,12 @@ SampleUsers = Annotated[
 KCore = Annotated[
     int, typer.Option("--k-core", help="Then drop users and items until each has at least so many.", min=1)
 ]
+KeepUnseen = Annotated[
+    bool,
+    typer.Option(
+        "--keep-unseen",
+        help="Also keep users and items of the features that have no interaction; RecBole gives them ids.",
+    ),
+]
 SampleSeed = Annotated[int, typer.Option("--seed", help="Seed of the random sample of users.")]
 Reviews = Annotated[Path, typer.Argument(help="File of reviews, plain or gzipped.", show_default=False)]
