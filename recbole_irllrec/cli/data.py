@@ -46,7 +46,8 @@ class LeaveOneOut(StrEnum):
 
 @app.command(
     epilog="Examples: `irllrec data split ml-100k --order TO --ratios 0.7,0.1,0.2`; "
-    "`irllrec data split shop --leave-one-out valid_and_test`. "
+    "`irllrec data split shop --leave-one-out valid_and_test`; "
+    "`irllrec data split shop --name shop-cold --cold-items 0.2`. "
     "Then: `run_recbole --model=IRLLRec --dataset=NAME --config_files=dataset/NAME/NAME.yaml`."
 )
 def split(
@@ -79,6 +80,21 @@ def split(
         str | None,
         typer.Option(help="RecBole's TS: test is what is later than this share of the time.", show_default=False),
     ] = None,
+    cold_items: Annotated[
+        float,
+        typer.Option(
+            help="Keep this share of the items out of training: half go to validation, half to test.",
+            min=0,
+            max=1,
+            show_default=False,
+        ),
+    ] = 0.0,
+    cold_users: Annotated[
+        float,
+        typer.Option(
+            help="The same of the users; a cold item goes before a cold user.", min=0, max=1, show_default=False
+        ),
+    ] = 0.0,
     seed: Annotated[int | None, typer.Option(help="RecBole's seed, 2020 by default.", show_default=False)] = None,
     data_path: DataPath = None,
     config_files: ConfigFiles = None,
@@ -87,7 +103,8 @@ def split(
     """Fix a data set's split in files, so that every run sees the same.
 
     RecBole draws it, by its settings or by the options here. Each line of DATASET.inter goes to one of
-    NAME.train.inter, NAME.valid.inter and NAME.test.inter; NAME.yaml makes runs use them.
+    NAME.train.inter, NAME.valid.inter and NAME.test.inter; NAME.yaml makes runs use them. A data set that comes in
+    these three files is put together and split anew, under another --name.
     """
     from recbole_irllrec.dataset_tools.split import split as write
 
@@ -98,8 +115,9 @@ def split(
         raise typer.BadParameter("give one of --ratios, --leave-one-out and --time-ratios.")
     eval_args = {"order": order and order.value, "group_by": group_by and group_by.value, "split": given or None}
     chosen = {key: value for key, value in eval_args.items() if value is not None}
-    settings, sizes = write(dataset, out, name, data_path, config_files, chosen, seed, force)
-    _print_counts({f"{part} interactions": size for part, size in sizes.items()})
+    cold = {"item": cold_items, "user": cold_users}
+    settings, counts = write(dataset, out, name, data_path, config_files, chosen, seed, force, cold_shares=cold)
+    _print_counts(counts)
     _print_use(settings, config_files)
 
 

@@ -51,6 +51,7 @@ class EvaluationSettings(Part):
     part = "evaluation"
     mask_valid_in_test: bool
     valid_users: int | None
+    item_boards: bool
 
 
 class RunSettings(Part):
