@@ -67,6 +67,7 @@ def convert(
     features: dict[str, Features],
     keep: Keep,
     force: bool = False,
+    count_repeats: bool = False,
 ) -> dict[str, int]:
     """Write the data set ``out/name/``: ``.inter``, ``.item``, ``.user``, ``.reviews.parquet`` and the settings.
 
@@ -78,6 +79,8 @@ def convert(
             that are kept are written.
         keep: what is kept.
         force: replace what is there; other files in the folder stay.
+        count_repeats: write a column ``count``: how many of the reviews read are of that user and item, whatever rule
+            keeps the latest.
 
     Returns:
         What was read, left out and written, in words.
@@ -94,7 +97,7 @@ def convert(
         )
     refuse_overwriting([out / name], force)
     with atomic_folder(out / name) as folder:
-        ids, counts = _write_interactions(folder / name, reviews, keep)
+        ids, counts = _write_interactions(folder / name, reviews, keep, count_repeats)
         for side, known in features.items():
             counts |= _write_features(folder / f"{name}.{side}", side, known, ids[side], keep.unseen)
         load_col = {"inter": list(read_fields(folder / f"{name}.inter"))}
@@ -108,14 +111,17 @@ def convert(
     return counts
 
 
-def _write_interactions(stem: Path, reviews: Reviews, keep: Keep) -> tuple[dict[str, pa.Array], dict]:
+def _write_interactions(
+    stem: Path, reviews: Reviews, keep: Keep, count_repeats: bool
+) -> tuple[dict[str, pa.Array], dict]:
     """Write ``<stem>.inter`` and ``<stem>.reviews.parquet``; returns the ids kept on each side, and the counts."""
     spilled = stem.with_name("texts.parquet")
     columns = _read(reviews.batches, spilled, keep)
     codes = {side: columns[side].indices.to_numpy() for side in SIDES}
     ids = {side: columns[side].dictionary for side in SIDES}
     counts: dict[str, int] = {"reviews read": len(codes["user"]), **reviews.counts, **_without(columns)}
-    kept, dropped = _choose(codes, columns, keep)
+    repeats = _repeats_to_latest(codes, columns.get("timestamp"))
+    kept, dropped = _choose(codes, columns, keep, repeats > 0)
     counts |= dropped
     tokens = {side: _tokens(side, ids[side]) for side in SIDES}
     places = pa.array(np.flatnonzero(kept))
@@ -123,9 +129,11 @@ def _write_interactions(stem: Path, reviews: Reviews, keep: Keep) -> tuple[dict[
         side: pa.DictionaryArray.from_arrays(columns[side].indices.take(places), tokens[side]) for side in SIDES
     }
     chosen |= {name: columns[name].take(places) for name in ("rating", "timestamp") if name in columns}
+    if count_repeats:
+        chosen["count"] = pa.array(repeats[kept], pa.float64())
     with open(stem.with_name(f"{stem.name}.inter"), "wb") as file:
         fields = {"user": "user_id:token", "item": "item_id:token", "rating": "rating:float"}
-        fields["timestamp"] = "timestamp:float"
+        fields |= {"timestamp": "timestamp:float", "count": "count:float"}
         write_header(file, [fields[name] for name in chosen])
         write_lines(file, [values if name in SIDES else numbers(values) for name, values in chosen.items()])
     if spilled.is_file():
@@ -138,6 +146,7 @@ def _write_interactions(stem: Path, reviews: Reviews, keep: Keep) -> tuple[dict[
         "users": len(ids_kept["user"]),
         "items": len(ids_kept["item"]),
         "interactions": int(kept.sum()),
+        **({"interactions with a count above 1": int((repeats[kept] > 1).sum())} if count_repeats else {}),
         "ids that RecBole would not read as they are, and that are escaped": escaped,
     }
     return ids_kept, counts
@@ -190,9 +199,10 @@ def _some(counts: Mapping[str, int]) -> dict[str, int]:
     return {what: number for what, number in counts.items() if number}
 
 
-def _choose(codes: dict[str, np.ndarray], columns: dict[str, pa.Array], keep: Keep) -> tuple[np.ndarray, dict]:
-    """Which reviews are kept, [n] bool, and how many each rule has dropped."""
-    kept = _latest(codes, columns.get("timestamp"))
+def _choose(
+    codes: dict[str, np.ndarray], columns: dict[str, pa.Array], keep: Keep, kept: np.ndarray
+) -> tuple[np.ndarray, dict]:
+    """Which of the latest reviews ``kept`` stay so, [n] bool, and how many each rule has dropped."""
     left = {"": len(kept)}  # after each rule
     counts: dict[str, int] = {}
 
@@ -220,16 +230,17 @@ def _choose(codes: dict[str, np.ndarray], columns: dict[str, pa.Array], keep: Ke
     return kept, counts
 
 
-def _latest(codes: dict[str, np.ndarray], timestamps: pa.Array | None) -> np.ndarray:
-    """[n] bool: the last review of each user and item, by time and then by place in the file."""
+def _repeats_to_latest(codes: dict[str, np.ndarray], timestamps: pa.Array | None) -> np.ndarray:
+    """[n] int: at the last review of each user and item, by time and then by place, how many they have; else 0."""
     pairs = codes["user"].astype(np.int64) * (int(codes["item"].max()) + 1) + codes["item"]
     if timestamps is None:
         order = np.argsort(pairs, kind="stable")
     else:
         order = np.lexsort((pc.fill_null(timestamps, -np.inf).to_numpy(), pairs))
-    kept = np.zeros(len(pairs), bool)
-    kept[order] = np.append(pairs[order[1:]] != pairs[order[:-1]], True)
-    return kept
+    last = np.flatnonzero(np.append(pairs[order[1:]] != pairs[order[:-1]], True))
+    repeats = np.zeros(len(pairs), np.int32)
+    repeats[order[last]] = np.diff(last, prepend=-1)
+    return repeats
 
 
 def _shrink_to_core(codes: dict[str, np.ndarray], kept: np.ndarray, k: int) -> None:

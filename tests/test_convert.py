@@ -281,6 +281,21 @@ def test_unseen_items_and_users_are_kept_and_loaded_without_interactions(capsys)
     assert split_datasets(load_config("s"))[0].item_num == 6
 
 
+def test_repeated_purchases_are_counted(capsys):
+    rows = [("u", "i", 5, 10, 3), ("v", "i", 4, 1, 1), ("u", "i", 1, 30, 2), ("u", "k", 2, 5, 1), ("u", "i", 4, 20, 9)]
+    write_csv("r.csv", ["user_id", "item_id", "stars", "day", "n"], rows)
+    write_csv("i.csv", ["item_id", "count"], [("i", "one"), ("k", "two")])
+    options = ["--rating=stars", "--timestamp=day", "--items=i.csv", "--count-repeats"]
+    assert irllrec("data", "convert", "csv", "r.csv", "--name=s", *options) == 0
+    assert "1 interactions with a count above 1" in " ".join(capsys.readouterr().out.split())
+    assert lines("s")[0].split("\t")[-1] == "count:float" and lines("s", "item")[0].endswith("item_count:token_seq")
+    assert lines("s")[1:] == ["v\ti\t4\t1\t1", "u\ti\t1\t30\t3", "u\tk\t2\t5\t1"]
+    train = split_datasets(load_config("s", settings={"eval_args": {"split": {"RS": [1, 0, 0]}}}))[0]
+    assert sorted(train.inter_feat["count"].tolist()) == [1, 1, 3]
+    assert irllrec("data", "convert", "csv", "r.csv", "--name=s", *options, "--min-rating=2", "--force") == 0
+    assert lines("s")[1:] == ["v\ti\t4\t1\t1", "u\tk\t2\t5\t1"]
+
+
 def test_unseen_items_are_refused_twice_and_without_features(capsys):
     write_csv("r.csv", ["user_id", "item_id"], [("u", "i")])
     write_csv("i.csv", ["item_id", "title"], [("i", "one"), ("j", "two"), ("j", "three")])

@@ -8,6 +8,7 @@ import typer
 
 from .options import (
     ConfigFiles,
+    CountRepeats,
     DataPath,
     Dataset,
     Force,
@@ -163,6 +164,7 @@ def amazon(
     k_core: KCore = 1,
     keep_unseen: KeepUnseen = False,
     seed: SampleSeed = 2020,
+    count_repeats: CountRepeats = False,
     force: Force = False,
 ) -> None:
     """Amazon reviews of 2014, 2018 or 2023, one JSON object a line, with the items' metadata.
@@ -173,7 +175,7 @@ def amazon(
 
     features = {} if metadata is None else {"item": json_reviews.amazon_items(metadata)}
     keep = (min_rating, sample_users, k_core, seed, keep_unseen)
-    _convert(out, name, json_reviews.amazon_reviews(reviews), features, keep, force)
+    _convert(out, name, json_reviews.amazon_reviews(reviews), features, keep, force, count_repeats)
 
 
 @convert.command(
@@ -193,6 +195,7 @@ def yelp(
     k_core: KCore = 1,
     keep_unseen: KeepUnseen = False,
     seed: SampleSeed = 2020,
+    count_repeats: CountRepeats = False,
     force: Force = False,
 ) -> None:
     """Yelp's academic data set, one JSON object a line.
@@ -205,7 +208,7 @@ def yelp(
     if users is not None:
         features["user"] = json_reviews.yelp_users(users)
     keep = (min_rating, sample_users, k_core, seed, keep_unseen)
-    _convert(out, name, json_reviews.yelp_reviews(reviews), features, keep, force)
+    _convert(out, name, json_reviews.yelp_reviews(reviews), features, keep, force, count_repeats)
 
 
 @convert.command(
@@ -242,6 +245,7 @@ def from_csv(
     k_core: KCore = 1,
     keep_unseen: KeepUnseen = False,
     seed: SampleSeed = 2020,
+    count_repeats: CountRepeats = False,
     force: Force = False,
 ) -> None:
     """Reviews or plain interactions in a CSV file with a header, and files of items and users.
@@ -255,24 +259,24 @@ def from_csv(
         raise typer.BadParameter(f"--delimiter is {delimiter!r}: give one ASCII character.")
     dialect = Dialect(delimiter, not no_quotes, backslash)
     columns = {"user": user, "item": item, "rating": rating, "timestamp": timestamp, "text": text}
-    taken = {"user_id", "item_id", "rating", "timestamp"}
+    taken = {"user_id", "item_id", "rating", "timestamp", *(["count"] if count_repeats else [])}
     features = {}
     if items is not None:
         features["item"] = csv_features(items, item, "item", taken, dialect)
     if users is not None:
         features["user"] = csv_features(users, user, "user", taken, dialect)
     keep = (min_rating, sample_users, k_core, seed, keep_unseen)
-    _convert(out, name, csv_reviews(reviews, columns, dialect), features, keep, force)
+    _convert(out, name, csv_reviews(reviews, columns, dialect), features, keep, force, count_repeats)
 
 
-def _convert(out: Path, name: str, reviews, features, keep: tuple, force: bool) -> None:
+def _convert(out: Path, name: str, reviews, features, keep: tuple, force: bool, count_repeats: bool) -> None:
     """Convert; ``keep`` are the values of `Keep`."""
     from recbole_irllrec.dataset_tools.convert import Keep, convert
 
     chosen = Keep(*keep)
     if chosen.sample_users is not None and chosen.sample_users <= 0:
         raise typer.BadParameter("--sample-users is a share above 0, at most 1.")
-    _print_counts(convert(out, name, reviews, features, chosen, force))
+    _print_counts(convert(out, name, reviews, features, chosen, force, count_repeats))
     _print_use(out / name / f"{name}.yaml")
 
 

@@ -67,4 +67,12 @@ KeepUnseen = Annotated[
     ),
 ]
 SampleSeed = Annotated[int, typer.Option("--seed", help="Seed of the random sample of users.")]
+CountRepeats = Annotated[
+    bool,
+    typer.Option(
+        "--count-repeats",
+        help="Write how many reviews or purchases of an item a user has, as the column count; see the setting "
+        "interaction_weight.",
+    ),
+]
 Reviews = Annotated[Path, typer.Argument(help="File of reviews, plain or gzipped.", show_default=False)]

@@ -174,6 +174,7 @@ class EncoderSettings(RecommenderSettings, PresetSettings):
     softmax_negatives: Annotated[int, Count] | Literal["all"]
     softmax_temperature: float = Temperature
     item_bias: bool
+    interaction_weight: str | None
     reg_weight: float = Weight
 
 
