@@ -66,7 +66,7 @@ def unknown(tokens: Mapping[str, np.ndarray], train: np.ndarray, cold: Cold) -> 
         train: [n] bool, which are in training.
         cold: those that were drawn.
     """
-    counts = {}
+    counts: dict[str, int] = {}
     for side in reversed(_SIDES):
         valid, test = cold.drawn[side]
         if valid + test:
