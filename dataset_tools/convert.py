@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -40,6 +40,7 @@ class Keep:
     sample_users: float | None = None  # a share of the users, in (0, 1]
     k_core: int = 1  # until every user and every item has at least so many
     seed: int = 2020  # of the sample
+    unseen: bool = False  # also users and items of the features that have no review that is kept
 
 
 class Reviews(NamedTuple):
@@ -66,6 +67,7 @@ def convert(
     features: dict[str, Features],
     keep: Keep,
     force: bool = False,
+    count_repeats: bool = False,
 ) -> dict[str, int]:
     """Write the data set ``out/name/``: ``.inter``, ``.item``, ``.user``, ``.reviews.parquet`` and the settings.
 
@@ -73,36 +75,53 @@ def convert(
         out: the folder of the data sets.
         name: the data set's name.
         reviews: the reviews; markup in their texts is resolved, as in the features.
-        features: of "user" and of "item"; only those of users and items that are kept are written.
-        keep: which reviews are kept.
+        features: of "user" and of "item"; without ``keep.unseen``, only those of users and items that have reviews
+            that are kept are written.
+        keep: what is kept.
         force: replace what is there; other files in the folder stay.
+        count_repeats: write a column ``count``: how many of the reviews read are of that user and item, whatever rule
+            keeps the latest.
 
     Returns:
         What was read, left out and written, in words.
 
     Raises:
-        IRLLRecError: the data set is already there, or what is read is bad or none of it is kept. Nothing was changed.
+        IRLLRecError: the data set is already there, or what is read is bad or none of it is kept, or there are no
+            features whose unseen users and items could be kept. Nothing was changed.
     """
     check_name(name)
+    if keep.unseen and not features:
+        raise IRLLRecError(
+            "There are no features for --keep-unseen to take users and items from: name their file (--metadata, "
+            "--business, --items, --users), or leave it out."
+        )
     refuse_overwriting([out / name], force)
     with atomic_folder(out / name) as folder:
-        ids, counts = _write_interactions(folder / name, reviews, keep)
+        ids, counts = _write_interactions(folder / name, reviews, keep, count_repeats)
         for side, known in features.items():
-            counts |= _write_features(folder / f"{name}.{side}", side, known, ids[side])
-        # Of features nothing is said: RecBole would take their items for items of the data set.
-        settings = {"data_path": str(out), "load_col": {"inter": list(read_fields(folder / f"{name}.inter"))}}
+            counts |= _write_features(folder / f"{name}.{side}", side, known, ids[side], keep.unseen)
+        load_col = {"inter": list(read_fields(folder / f"{name}.inter"))}
+        settings: dict[str, Any] = {"data_path": str(out), "load_col": load_col}
+        if keep.unseen:
+            # RecBole takes the ids of a feature file that it loads for ids of the data set, and would drop the
+            # interactions of those that are not in it. Else nothing is said of features.
+            load_col |= {side: [f"{side}_id"] for side in features}
+            settings["filter_inter_by_user_or_item"] = False
         (folder / f"{name}.yaml").write_text(settings_text(settings), encoding="utf-8")
     return counts
 
 
-def _write_interactions(stem: Path, reviews: Reviews, keep: Keep) -> tuple[dict[str, pa.Array], dict]:
+def _write_interactions(
+    stem: Path, reviews: Reviews, keep: Keep, count_repeats: bool
+) -> tuple[dict[str, pa.Array], dict]:
     """Write ``<stem>.inter`` and ``<stem>.reviews.parquet``; returns the ids kept on each side, and the counts."""
     spilled = stem.with_name("texts.parquet")
     columns = _read(reviews.batches, spilled, keep)
     codes = {side: columns[side].indices.to_numpy() for side in SIDES}
     ids = {side: columns[side].dictionary for side in SIDES}
     counts: dict[str, int] = {"reviews read": len(codes["user"]), **reviews.counts, **_without(columns)}
-    kept, dropped = _choose(codes, columns, keep)
+    repeats = _repeats_to_latest(codes, columns.get("timestamp"))
+    kept, dropped = _choose(codes, columns, keep, repeats > 0)
     counts |= dropped
     tokens = {side: _tokens(side, ids[side]) for side in SIDES}
     places = pa.array(np.flatnonzero(kept))
@@ -110,9 +129,11 @@ def _write_interactions(stem: Path, reviews: Reviews, keep: Keep) -> tuple[dict[
         side: pa.DictionaryArray.from_arrays(columns[side].indices.take(places), tokens[side]) for side in SIDES
     }
     chosen |= {name: columns[name].take(places) for name in ("rating", "timestamp") if name in columns}
+    if count_repeats:
+        chosen["count"] = pa.array(repeats[kept], pa.float64())
     with open(stem.with_name(f"{stem.name}.inter"), "wb") as file:
         fields = {"user": "user_id:token", "item": "item_id:token", "rating": "rating:float"}
-        fields["timestamp"] = "timestamp:float"
+        fields |= {"timestamp": "timestamp:float", "count": "count:float"}
         write_header(file, [fields[name] for name in chosen])
         write_lines(file, [values if name in SIDES else numbers(values) for name, values in chosen.items()])
     if spilled.is_file():
@@ -125,6 +146,7 @@ def _write_interactions(stem: Path, reviews: Reviews, keep: Keep) -> tuple[dict[
         "users": len(ids_kept["user"]),
         "items": len(ids_kept["item"]),
         "interactions": int(kept.sum()),
+        **({"interactions with a count above 1": int((repeats[kept] > 1).sum())} if count_repeats else {}),
         "ids that RecBole would not read as they are, and that are escaped": escaped,
     }
     return ids_kept, counts
@@ -177,9 +199,10 @@ def _some(counts: Mapping[str, int]) -> dict[str, int]:
     return {what: number for what, number in counts.items() if number}
 
 
-def _choose(codes: dict[str, np.ndarray], columns: dict[str, pa.Array], keep: Keep) -> tuple[np.ndarray, dict]:
-    """Which reviews are kept, [n] bool, and how many each rule has dropped."""
-    kept = _latest(codes, columns.get("timestamp"))
+def _choose(
+    codes: dict[str, np.ndarray], columns: dict[str, pa.Array], keep: Keep, kept: np.ndarray
+) -> tuple[np.ndarray, dict]:
+    """Which of the latest reviews ``kept`` stay so, [n] bool, and how many each rule has dropped."""
     left = {"": len(kept)}  # after each rule
     counts: dict[str, int] = {}
 
@@ -207,16 +230,17 @@ def _choose(codes: dict[str, np.ndarray], columns: dict[str, pa.Array], keep: Ke
     return kept, counts
 
 
-def _latest(codes: dict[str, np.ndarray], timestamps: pa.Array | None) -> np.ndarray:
-    """[n] bool: the last review of each user and item, by time and then by place in the file."""
+def _repeats_to_latest(codes: dict[str, np.ndarray], timestamps: pa.Array | None) -> np.ndarray:
+    """[n] int: at the last review of each user and item, by time and then by place, how many they have; else 0."""
     pairs = codes["user"].astype(np.int64) * (int(codes["item"].max()) + 1) + codes["item"]
     if timestamps is None:
         order = np.argsort(pairs, kind="stable")
     else:
         order = np.lexsort((pc.fill_null(timestamps, -np.inf).to_numpy(), pairs))
-    kept = np.zeros(len(pairs), bool)
-    kept[order] = np.append(pairs[order[1:]] != pairs[order[:-1]], True)
-    return kept
+    last = np.flatnonzero(np.append(pairs[order[1:]] != pairs[order[:-1]], True))
+    repeats = np.zeros(len(pairs), np.int32)
+    repeats[order[last]] = np.diff(last, prepend=-1)
+    return repeats
 
 
 def _shrink_to_core(codes: dict[str, np.ndarray], kept: np.ndarray, k: int) -> None:
@@ -260,9 +284,10 @@ def _differing(some: pa.Array, others: pa.Array) -> int:
     return pc.sum(pc.not_equal(some, others), min_count=0).as_py()
 
 
-def _write_features(path: Path, side: str, features: Features, ids: pa.Array) -> dict[str, int]:
-    """Write the features of the given ids as an atomic file, in the order in which they come."""
+def _write_features(path: Path, side: str, features: Features, ids: pa.Array, keep_unseen: bool) -> dict[str, int]:
+    """Write the features of the given ids, or of others too, as an atomic file, in the order in which they come."""
     seen = np.zeros(len(ids), bool)
+    unseen: set[str] = set()
     repeated = unknown = 0
     faults: Counter[str] = Counter()
     with open(path, "wb") as file:
@@ -273,12 +298,15 @@ def _write_features(path: Path, side: str, features: Features, ids: pa.Array) ->
             first[np.unique(where, return_index=True)[1]] = True
             wanted = where >= 0
             new = wanted & first & ~seen[where]
+            if keep_unseen:
+                new |= _added(unseen, batch[0], ~wanted)
+                wanted[:] = True
             if features.once and (wanted & ~new).any():
                 what = batch[0][int(np.flatnonzero(wanted & ~new)[0])].as_py()
                 raise IRLLRecError(f"{features.origin} has two rows of the {side} {what!r}: keep one row a {side}.")
             repeated += int((wanted & ~new).sum())
             unknown += int((~wanted).sum())
-            seen[where[new]] = True
+            seen[where[new & (where >= 0)]] = True
             rows = batch.filter(pa.array(new))
             values = []
             for column, (name, kind) in zip(rows.columns[1:], features.fields.items(), strict=True):
@@ -291,18 +319,31 @@ def _write_features(path: Path, side: str, features: Features, ids: pa.Array) ->
                     faults[f"{side}s whose {name} is page source, script or style, and counts as missing"] += sources
                     values.append(harmless(texts))
             if len(rows):
-                write_lines(file, [escape_tokens(rows[0]), *values])
+                write_lines(file, [_tokens(side, rows[0]), *values])
     if not seen.any():
         raise IRLLRecError(
             f"{features.origin} shares no {side} id with the reviews: check that it belongs to them and that its "
             f"column of ids is the right one."
         )
+    others = {f"rows of other {side}s in {features.origin.name}": unknown}
+    if keep_unseen:
+        others = {f"unseen {side}s with features, which no interaction has": len(unseen)}
     return {
         f"{side}s with features": int(seen.sum()),
-        f"rows of other {side}s in {features.origin.name}": unknown,
+        **others,
         f"repeated rows in {features.origin.name}": repeated,
         **_some(faults),
     }
+
+
+def _added(names: set[str], ids: pa.Array, chosen: np.ndarray) -> np.ndarray:
+    """Add the chosen ids, [n] bool, to the names; returns which of them were no names yet, [n] bool."""
+    added = np.zeros(len(ids), bool)
+    for row in np.flatnonzero(chosen):
+        before = len(names)
+        names.add(ids[row].as_py())
+        added[row] = len(names) > before
+    return added
 
 
 def _plain(column: pa.Array, separator: str) -> tuple[pa.Array, int, int]:

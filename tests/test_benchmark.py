@@ -326,3 +326,10 @@ def test_refused(here, capsys, monkeypatch, more, words):
     Path("wrong/NGCF.yaml").write_text("node_dropuot: {choice: [0, 0.1]}")
     assert re.search(words, refusal(capsys, *ARGUMENTS, *more))
     assert not Path("results").exists()
+
+
+def test_a_split_that_the_settings_do_not_name_is_not_drawn_anew(tmp_path, capsys):
+    write_tiny(tmp_path / "data")
+    sentence = refusal(capsys, *ARGUMENTS[:3], "--data-path", tmp_path / "data", "--models", "EASE")
+    assert "tiny.inter is not there" in sentence and "set `benchmark_filename: [train, valid, test]`" in sentence
+    assert not Path("results").exists()

@@ -260,6 +260,53 @@ def test_what_is_written_is_loaded_and_features_are_not():
     assert set(split_datasets(load_config("t"))[0].inter_feat.columns) == {"user_id", "item_id"}
 
 
+def test_unseen_items_and_users_are_kept_and_loaded_without_interactions(capsys):
+    write_csv("r.csv", ["user_id", "item_id", "stars"], [("u", "i", 5), ("v", "i", 5), ("u", "k", 5), ("v", "low", 1)])
+    items = [("new", "nothing yet"), ("i", "one"), ("NA", "none"), ("low", "x")]
+    write_csv("i.csv", ["item_id", "title"], items)
+    write_csv("u.csv", ["user_id", "city"], [("w", "Rome"), ("v", "Bonn")])
+    options = ["--rating=stars", "--min-rating=3", "--items=i.csv", "--users=u.csv", "--keep-unseen"]
+    assert irllrec("data", "convert", "csv", "r.csv", "--name=s", *options) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "3 unseen items with features" in printed and "1 unseen users with features" in printed
+    assert lines("s", "item")[1:] == ["new\tnothing yet", "i\tone", "escaped:NA\tnone", "low\tx"]
+    train = split_datasets(load_config("s", settings={"eval_args": {"split": {"RS": [1, 0, 0]}}}))[0]
+    assert set(train.field2id_token["item_id"]) == {"[PAD]", "i", "k", "new", "escaped:NA", "low"}  # k has no features
+    assert set(train.field2id_token["user_id"]) == {"[PAD]", "u", "v", "w"}
+    assert in_recbole("s", load_col={"inter": ["user_id", "item_id"]}) == {("u", "i"), ("v", "i"), ("u", "k")}
+    assert sum(len(part) for part in split_datasets(load_config("s"))) == 3
+    texts = train.node_texts(load_config("s"), ["profile"])["profile"]
+    assert texts.present[3 + train.field2id_token["item_id"].tolist().index("new") - 1]  # after the three users
+    assert irllrec("data", "split", "s", "--ratios=1,1,1") == 0
+    assert split_datasets(load_config("s"))[0].item_num == 6
+
+
+def test_repeated_purchases_are_counted(capsys):
+    rows = [("u", "i", 5, 10, 3), ("v", "i", 4, 1, 1), ("u", "i", 1, 30, 2), ("u", "k", 2, 5, 1), ("u", "i", 4, 20, 9)]
+    write_csv("r.csv", ["user_id", "item_id", "stars", "day", "n"], rows)
+    write_csv("i.csv", ["item_id", "count"], [("i", "one"), ("k", "two")])
+    options = ["--rating=stars", "--timestamp=day", "--items=i.csv", "--count-repeats"]
+    assert irllrec("data", "convert", "csv", "r.csv", "--name=s", *options) == 0
+    assert "1 interactions with a count above 1" in " ".join(capsys.readouterr().out.split())
+    assert lines("s")[0].split("\t")[-1] == "count:float" and lines("s", "item")[0].endswith("item_count:token_seq")
+    assert lines("s")[1:] == ["v\ti\t4\t1\t1", "u\ti\t1\t30\t3", "u\tk\t2\t5\t1"]
+    train = split_datasets(load_config("s", settings={"eval_args": {"split": {"RS": [1, 0, 0]}}}))[0]
+    assert sorted(train.inter_feat["count"].tolist()) == [1, 1, 3]
+    assert irllrec("data", "convert", "csv", "r.csv", "--name=s", *options, "--min-rating=2", "--force") == 0
+    assert lines("s")[1:] == ["v\ti\t4\t1\t1", "u\tk\t2\t5\t1"]
+
+
+def test_unseen_items_are_refused_twice_and_without_features(capsys):
+    write_csv("r.csv", ["user_id", "item_id"], [("u", "i")])
+    write_csv("i.csv", ["item_id", "title"], [("i", "one"), ("j", "two"), ("j", "three")])
+    command = ("data", "convert", "csv", "r.csv", "--name=s", "--keep-unseen")
+    assert "two rows of the item 'j'" in refusal(capsys, *command, "--items=i.csv")
+    assert "no features for --keep-unseen" in refusal(capsys, *command)
+    write_csv("i.csv", ["item_id", "title"], [("i", "one"), ("x" * 200_000, "two")])
+    assert "200000 characters" in refusal(capsys, *command, "--items=i.csv")
+    assert not Path("dataset/s").exists()
+
+
 # --- Which reviews are kept. ----------------------------------------------------------------------------------------
 
 

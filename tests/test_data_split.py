@@ -5,15 +5,22 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from command import ended, irllrec, refusal
+from hypothesis import given
+from hypothesis import strategies as st
 from recbole.quick_start import run_recbole
 from recbole.utils import init_seed
+from recbole_irllrec.dataset_tools.cold import draw
+from recbole_irllrec.dataset_tools.describe import describe
+from recbole_irllrec.dataset_tools.generation.inputs import read_known
 
 from recbole_irllrec.data.features import train_fingerprint
 from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import load_config, split_datasets
+from recbole_irllrec.errors import IRLLRecError
 
 PARTS = ("train", "valid", "test")
 TIMES = {"inter": ["user_id", "item_id", "timestamp"]}
@@ -249,3 +256,115 @@ def test_the_line_to_use_it_works_in_a_shell_as_it_stands(small, capsys):
     assert irllrec("data", "split", "it's", "--data-path=my data", f"--config-files={both}", "--force") == 0
     assert capsys.readouterr().out.count("s.yaml") == 1
     assert "close the quote" in refusal(capsys, "data", "split", "small", "--config-files='a b.yaml")
+
+
+# --- Cold items and users. -------------------------------------------------------------------------------------------
+
+
+def joined(parts):
+    return [row for part in parts for row in part]
+
+
+def sides(rows):
+    """The users and the items of lines."""
+    pairs = [line.split("\t")[:2] for line in rows]
+    return {u for u, _ in pairs}, {i for _, i in pairs}
+
+
+SHARES = st.sampled_from([0.0, 0.1, 0.2, 0.34, 0.5])
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1), SHARES, SHARES, st.integers(0, 2**32 - 1))
+def test_who_is_drawn_as_cold(pairs, of_items, of_users, seed):
+    users, items = np.array([(f"u{u}", f"i{i}") for u, i in pairs], dtype=object).T
+    tokens, shares = {"user": users, "item": items}, {"item": of_items, "user": of_users}
+    sizes = {side: len(set(tokens[side])) for side in tokens}
+    try:
+        cold = draw(tokens, shares, seed)
+    except IRLLRecError as refused:
+        small = any(shares[side] > 0 and round(shares[side] * sizes[side]) < 2 for side in shares)
+        assert small == ("larger share" in str(refused)) and small != ("left for training" in str(refused))
+        return
+    for side, share in shares.items():
+        valid, test = cold.drawn[side]
+        assert valid + test == round(share * sizes[side]) and 0 <= test - valid <= 1
+    parts_of = {item: set(cold.part[items == item]) for item in items}
+    of_cold_items = [parts for parts in parts_of.values() if len(parts) == 1 and parts != {0}]
+    assert len(of_cold_items) >= sum(cold.drawn["item"])  # others may have cold users alone
+    if of_users == 0:
+        assert len(of_cold_items) == sum(cold.drawn["item"]) and all(len(parts) == 1 for parts in parts_of.values())
+    order = np.random.default_rng(0).permutation(len(pairs))
+    again = draw({side: each[order] for side, each in tokens.items()}, shares, seed)
+    assert (again.part == cold.part[order]).all()  # whatever the file's order
+
+
+@pytest.mark.parametrize("options", [["--order=TO"], ["--leave-one-out=valid_and_test"], ["--time-ratios=7,1,2"]])
+def test_cold_items_and_users_are_not_in_training(options, small, capsys):
+    options = [*options, "--cold-items=0.2", "--cold-users=0.1", "--seed=5"]
+    assert irllrec("data", "split", "small", "--name=cold", *options) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    parts = written("cold")
+    assert sorted(joined(parts)) == sorted((small / "small.inter").read_text().splitlines()[1:])
+    (users, items), *held_out = map(sides, parts)
+    all_users, all_items = sides(joined(parts))
+    cold_items, cold_users = all_items - items, all_users - users
+    assert len(cold_items) >= 6 and len(cold_users) >= 4
+    assert (
+        f"3 items drawn as cold, validation's 3 items drawn as cold, test's {len(cold_items) - 6} other items"
+        in printed
+    )
+    assert (
+        f"2 users drawn as cold, validation's 2 users drawn as cold, test's {len(cold_users) - 4} other users"
+        in printed
+    )
+    for drawn in (held_out[0][1] - held_out[1][1], held_out[1][1] - held_out[0][1]):
+        assert len(drawn & cold_items) >= 3  # all interactions of a cold item are in one part
+    text = Path("dataset/cold/cold.yaml").read_text()
+    assert "cold users 0.1, cold items 0.2" in text and yaml.safe_load(text)["item_boards"] is True
+    found = describe("cold")["cold"]
+    assert found["items held out and not in training"] == len(cold_items)
+    assert found["users held out and not in training"] == len(cold_users)
+    before = parts
+    assert irllrec("data", "split", "small", "--name=cold", *options, "--force") == 0
+    assert written("cold") == before
+    assert irllrec("data", "split", "small", "--name=cold", *options, "--seed=6", "--force") == 0
+    assert written("cold") != before
+
+
+def test_without_cold_ones_nothing_is_left_of_them(small, capsys):
+    assert irllrec("data", "split", "small", "--cold-items=0.2") == 0
+    assert "users without a training interaction" in capsys.readouterr().out
+    assert "without" not in ended("data", "split", "small", "--force").stdout
+    assert "item_boards" not in yaml.safe_load((small / "small.yaml").read_text())
+    refused = refusal(capsys, "data", "split", "small", "--force", "--cold-items=0.01")
+    assert "Of 30 items, --cold-items 0.01 makes 0 cold" in refused
+    assert "no interaction is left" in refusal(capsys, "data", "split", "small", "--force", "--cold-users=1")
+    assert irllrec("data", "split", "small", "--force", "--cold-users=1.5") == 2
+
+
+def test_a_data_set_that_comes_split_is_split_anew(small, capsys):
+    assert irllrec("data", "split", "small") == 0
+    (small / "small.inter").unlink()
+    assert irllrec("data", "split", "small", "--name=cold", "--cold-items=0.2") == 0
+    assert sorted(joined(written("cold"))) == sorted(joined(written("small")))
+    assert sides(written("cold")[0])[1] < sides(written("small")[0])[1]
+    assert "another --name or --out" in refusal(capsys, "data", "split", "small", "--force")
+    valid = small / "small.valid.inter"
+    valid.write_text(valid.read_text().replace("tags:token_seq", "words:token_seq", 1))
+    assert "names other columns" in refusal(capsys, "data", "split", "small", "--name=cold", "--force")
+    valid.unlink()
+    assert "small.inter is not there" in refusal(capsys, "data", "split", "small", "--name=cold", "--force")
+
+
+def test_reviews_of_cold_items_enter_no_prompt(small):
+    rows = [line.split("\t")[:2] for line in (small / "small.inter").read_text().splitlines()[1:]]
+    texts = [f"said of {item}" for _, item in rows]
+    users, items = zip(*rows, strict=True)
+    pd.DataFrame({"user": users, "item": items, "text": texts}).to_parquet(small / "small.reviews.parquet")
+    assert irllrec("data", "split", "small", "--cold-items=0.2", "--cold-users=0.1") == 0
+    train_users, train_items = sides(written("small")[0])
+    sampling = {"seed": 0, "liked_from": 4.0, "most_history": 99, "most_reviews": 99}
+    known = read_known(load_config("small", config_files="dataset/small/small.yaml"), **sampling)
+    assert set(known.item_reviews["item"]) == train_items < set(items)
+    assert set(known.item_reviews["text"]) == {f"said of {item}" for item in train_items}
+    assert set(known.history["user"]) == train_users and set(known.history["item"]) == train_items

@@ -1,6 +1,7 @@
 """What the model promises beyond the formulas: LightGCN's course, repeatability, missing texts, fusion, precision."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import TinyDataset
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.quick_start import run_recbole
-from recbole.utils import get_model, get_trainer, init_seed
+from recbole.utils import FeatureType, get_model, get_trainer, init_seed
 
+from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.model import losses
 from recbole_irllrec.model.graph import InteractionGraph, draw_neighbours, dropped, interaction_intents, propagate
 from recbole_irllrec.model.irllrec import IRLLRec
@@ -182,6 +184,67 @@ def test_the_full_softmax_is_the_cross_entropy_of_the_scores(seed, temperature, 
     inputs = (model.user_embedding.weight, model.item_embedding.weight, model.item_bias)
     expected, actual = (torch.autograd.grad(loss, inputs) for loss in (expected, actual))
     torch.testing.assert_close(actual, expected)
+
+
+RANKING = [
+    {"ranking_loss": "bpr"},
+    {"ranking_loss": "softmax"},
+    {"ranking_loss": "softmax", "softmax_negatives": "all"},
+]
+
+
+def ranking_gradients(make_config, dataset, batch, dtype, **ranking):
+    """The ranking loss of a batch, and its gradients."""
+    init_seed(3, True)
+    model = IRLLRec(make_config(reg_weight=0.0, **ranking, **NO_TEXT), dataset).to(dtype).train()
+    init_seed(4, True)  # the drawn negatives are the same
+    (loss,) = model.calculate_loss(batch)
+    loss.backward()
+    return loss.detach(), model.user_embedding.weight.grad, model.item_embedding.weight.grad
+
+
+@pytest.mark.parametrize("ranking", RANKING, ids=["bpr", "sampled", "full"])
+def test_an_interaction_weighs_as_if_it_were_repeated(ranking, irllrec_config):
+    dataset, batch = random_case(6), batch_of(random_case(6))
+    counts = torch.tensor(np.random.default_rng(1).integers(1, 5, len(batch["user_id"])))
+    dataset.inter_feat, dataset.field2type = pd.DataFrame({"count": [1.0]}), {"count": FeatureType.FLOAT}
+    weighted = {**ranking, "interaction_weight": "count"}
+    repeated = {name: ids.repeat_interleave(counts) for name, ids in batch.items()}
+    plain = ranking_gradients(irllrec_config, dataset, repeated, torch.float64, **ranking)
+    heavy = ranking_gradients(irllrec_config, dataset, batch | {"count": counts.float()}, torch.float64, **weighted)
+    torch.testing.assert_close(heavy, plain)
+    without = ranking_gradients(irllrec_config, dataset, batch, torch.float32, **ranking)
+    assert not torch.allclose(heavy[1].float(), without[1])
+    ones = {"count": torch.ones(len(counts))}
+    alike = ranking_gradients(irllrec_config, dataset, batch | ones, torch.float32, **weighted)
+    assert all(map(torch.equal, alike, without))
+
+
+def test_negatives_of_their_own_weigh_as_if_they_were_repeated():
+    positive, negatives, counts = torch.randn(5), torch.randn(5, 3), torch.tensor([1, 2, 3, 1, 4])
+    repeated = losses.softmax_of_own(*(x.repeat_interleave(counts, 0) for x in (positive, negatives)), 0.2)
+    torch.testing.assert_close(losses.softmax_of_own(positive, negatives, 0.2, counts.float()), repeated)
+    ones = losses.softmax_of_own(positive, negatives, 0.2, torch.ones(5))
+    assert torch.equal(ones, losses.softmax_of_own(positive, negatives, 0.2))
+
+
+def test_interactions_weigh_by_a_column_that_is_loaded(small):
+    common = {"epochs": 1, "show_progress": False, "embedding_size": 8, **small}
+    loaded = {"load_col": {"inter": ["user_id", "item_id", "rating"]}}
+
+    def trained(model, **more):
+        config = Config(model, "small", config_dict={**common, **more})
+        return train(config, 1)[0]
+
+    for model in ("IRLLRec", "SGL"):
+        by_rating = trained(model, **loaded, interaction_weight="rating")
+        assert np.isfinite(by_rating).all() and by_rating != trained(model, **loaded)
+    with pytest.raises(IRLLRecError, match=r"names rating, which is none of the .* \(user_id, item_id\)"):
+        trained("IRLLRec", load_col={"inter": ["user_id", "item_id"]}, interaction_weight="rating")
+    with pytest.raises(IRLLRecError, match="a column of token"):
+        trained("SGL", **loaded, interaction_weight="item_id")
+    with pytest.raises(IRLLRecError, match="names rating, in which 0 stands"):
+        trained("SGL", **loaded, interaction_weight="rating", normalize_all=True)
 
 
 @pytest.mark.parametrize("ranking_loss", ["bpr", "softmax"])

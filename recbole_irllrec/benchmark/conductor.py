@@ -11,7 +11,8 @@ from recbole.config import Config
 from recbole_irllrec.dataset_tools.split import PARTS, split
 
 from ..cluster import connected
-from ..data.loading import load_config, refuse_absent, setting_in_files
+from ..data.dataset_folder import refuse_missing
+from ..data.loading import load_config, setting_in_files
 from ..errors import IRLLRecError
 from ..runs.folder import alone
 from ..runs.pool import Resources
@@ -108,7 +109,7 @@ def _settings_of(data: Data) -> tuple[Config, dict[str, Any]]:
     # What the files say of these alone may not go together; the options count, too.
     stand_ins: dict[str, Any] = {"metrics": ["NDCG"], "topk": [10], "valid_metric": "NDCG@10"}
     config = data.config(stand_ins)
-    refuse_absent(config)
+    refuse_missing(config, Path(config["data_path"]), data.dataset)  # a split that is there is not drawn anew unasked
     if set(config["eval_args"]["mode"].values()) != {"full"}:
         raise IRLLRecError(
             f"The mode in eval_args is {config['eval_args']['mode']}, but a benchmark ranks all items: set it to full."

@@ -8,10 +8,12 @@ import typer
 
 from .options import (
     ConfigFiles,
+    CountRepeats,
     DataPath,
     Dataset,
     Force,
     KCore,
+    KeepUnseen,
     MinRating,
     Name,
     Out,
@@ -45,7 +47,8 @@ class LeaveOneOut(StrEnum):
 
 @app.command(
     epilog="Examples: `irllrec data split ml-100k --order TO --ratios 0.7,0.1,0.2`; "
-    "`irllrec data split shop --leave-one-out valid_and_test`. "
+    "`irllrec data split shop --leave-one-out valid_and_test`; "
+    "`irllrec data split shop --name shop-cold --cold-items 0.2`. "
     "Then: `run_recbole --model=IRLLRec --dataset=NAME --config_files=dataset/NAME/NAME.yaml`."
 )
 def split(
@@ -78,6 +81,21 @@ def split(
         str | None,
         typer.Option(help="RecBole's TS: test is what is later than this share of the time.", show_default=False),
     ] = None,
+    cold_items: Annotated[
+        float,
+        typer.Option(
+            help="Keep this share of the items out of training: half go to validation, half to test.",
+            min=0,
+            max=1,
+            show_default=False,
+        ),
+    ] = 0.0,
+    cold_users: Annotated[
+        float,
+        typer.Option(
+            help="The same of the users; a cold item goes before a cold user.", min=0, max=1, show_default=False
+        ),
+    ] = 0.0,
     seed: Annotated[int | None, typer.Option(help="RecBole's seed, 2020 by default.", show_default=False)] = None,
     data_path: DataPath = None,
     config_files: ConfigFiles = None,
@@ -86,7 +104,8 @@ def split(
     """Fix a data set's split in files, so that every run sees the same.
 
     RecBole draws it, by its settings or by the options here. Each line of DATASET.inter goes to one of
-    NAME.train.inter, NAME.valid.inter and NAME.test.inter; NAME.yaml makes runs use them.
+    NAME.train.inter, NAME.valid.inter and NAME.test.inter; NAME.yaml makes runs use them. A data set that comes in
+    these three files is put together and split anew, under another --name.
     """
     from recbole_irllrec.dataset_tools.split import split as write
 
@@ -97,8 +116,9 @@ def split(
         raise typer.BadParameter("give one of --ratios, --leave-one-out and --time-ratios.")
     eval_args = {"order": order and order.value, "group_by": group_by and group_by.value, "split": given or None}
     chosen = {key: value for key, value in eval_args.items() if value is not None}
-    settings, sizes = write(dataset, out, name, data_path, config_files, chosen, seed, force)
-    _print_counts({f"{part} interactions": size for part, size in sizes.items()})
+    cold = {"item": cold_items, "user": cold_users}
+    settings, counts = write(dataset, out, name, data_path, config_files, chosen, seed, force, cold_shares=cold)
+    _print_counts(counts)
     _print_use(settings, config_files)
 
 
@@ -142,7 +162,9 @@ def amazon(
     min_rating: MinRating = None,
     sample_users: SampleUsers = None,
     k_core: KCore = 1,
+    keep_unseen: KeepUnseen = False,
     seed: SampleSeed = 2020,
+    count_repeats: CountRepeats = False,
     force: Force = False,
 ) -> None:
     """Amazon reviews of 2014, 2018 or 2023, one JSON object a line, with the items' metadata.
@@ -152,7 +174,8 @@ def amazon(
     from recbole_irllrec.dataset_tools import json_reviews
 
     features = {} if metadata is None else {"item": json_reviews.amazon_items(metadata)}
-    _convert(out, name, json_reviews.amazon_reviews(reviews), features, min_rating, sample_users, k_core, seed, force)
+    keep = (min_rating, sample_users, k_core, seed, keep_unseen)
+    _convert(out, name, json_reviews.amazon_reviews(reviews), features, keep, force, count_repeats)
 
 
 @convert.command(
@@ -170,7 +193,9 @@ def yelp(
     min_rating: MinRating = None,
     sample_users: SampleUsers = None,
     k_core: KCore = 1,
+    keep_unseen: KeepUnseen = False,
     seed: SampleSeed = 2020,
+    count_repeats: CountRepeats = False,
     force: Force = False,
 ) -> None:
     """Yelp's academic data set, one JSON object a line.
@@ -182,13 +207,15 @@ def yelp(
     features = {} if business is None else {"item": json_reviews.yelp_items(business)}
     if users is not None:
         features["user"] = json_reviews.yelp_users(users)
-    _convert(out, name, json_reviews.yelp_reviews(reviews), features, min_rating, sample_users, k_core, seed, force)
+    keep = (min_rating, sample_users, k_core, seed, keep_unseen)
+    _convert(out, name, json_reviews.yelp_reviews(reviews), features, keep, force, count_repeats)
 
 
 @convert.command(
     "csv",
     epilog="Example: `irllrec data convert csv reviews.csv --name shop --user customer --item product "
-    f"--rating stars --text review --items products.csv`. {_SPLIT_NEXT}",
+    f"--rating stars --text review --items products.csv`; with `--keep-unseen` also the products "
+    f"that nobody has reviewed. {_SPLIT_NEXT}",
 )
 def from_csv(
     reviews: Reviews,
@@ -216,7 +243,9 @@ def from_csv(
     min_rating: MinRating = None,
     sample_users: SampleUsers = None,
     k_core: KCore = 1,
+    keep_unseen: KeepUnseen = False,
     seed: SampleSeed = 2020,
+    count_repeats: CountRepeats = False,
     force: Force = False,
 ) -> None:
     """Reviews or plain interactions in a CSV file with a header, and files of items and users.
@@ -230,22 +259,24 @@ def from_csv(
         raise typer.BadParameter(f"--delimiter is {delimiter!r}: give one ASCII character.")
     dialect = Dialect(delimiter, not no_quotes, backslash)
     columns = {"user": user, "item": item, "rating": rating, "timestamp": timestamp, "text": text}
-    taken = {"user_id", "item_id", "rating", "timestamp"}
+    taken = {"user_id", "item_id", "rating", "timestamp", *(["count"] if count_repeats else [])}
     features = {}
     if items is not None:
         features["item"] = csv_features(items, item, "item", taken, dialect)
     if users is not None:
         features["user"] = csv_features(users, user, "user", taken, dialect)
-    _convert(out, name, csv_reviews(reviews, columns, dialect), features, min_rating, sample_users, k_core, seed, force)
+    keep = (min_rating, sample_users, k_core, seed, keep_unseen)
+    _convert(out, name, csv_reviews(reviews, columns, dialect), features, keep, force, count_repeats)
 
 
-def _convert(out: Path, name: str, reviews, features, min_rating, sample_users, k_core, seed, force: bool) -> None:
+def _convert(out: Path, name: str, reviews, features, keep: tuple, force: bool, count_repeats: bool) -> None:
+    """Convert; ``keep`` are the values of `Keep`."""
     from recbole_irllrec.dataset_tools.convert import Keep, convert
 
-    if sample_users is not None and sample_users <= 0:
+    chosen = Keep(*keep)
+    if chosen.sample_users is not None and chosen.sample_users <= 0:
         raise typer.BadParameter("--sample-users is a share above 0, at most 1.")
-    keep = Keep(min_rating, sample_users, k_core, seed)
-    _print_counts(convert(out, name, reviews, features, keep, force))
+    _print_counts(convert(out, name, reviews, features, chosen, force, count_repeats))
     _print_use(out / name / f"{name}.yaml")
 
 

@@ -59,5 +59,20 @@ SampleUsers = Annotated[
 KCore = Annotated[
     int, typer.Option("--k-core", help="Then drop users and items until each has at least so many.", min=1)
 ]
+KeepUnseen = Annotated[
+    bool,
+    typer.Option(
+        "--keep-unseen",
+        help="Also keep users and items of the features that have no interaction; RecBole gives them ids.",
+    ),
+]
 SampleSeed = Annotated[int, typer.Option("--seed", help="Seed of the random sample of users.")]
+CountRepeats = Annotated[
+    bool,
+    typer.Option(
+        "--count-repeats",
+        help="Write how many reviews or purchases of an item a user has, as the column count; see the setting "
+        "interaction_weight.",
+    ),
+]
 Reviews = Annotated[Path, typer.Argument(help="File of reviews, plain or gzipped.", show_default=False)]

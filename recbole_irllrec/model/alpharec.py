@@ -50,7 +50,7 @@ class AlphaRec(GraphEncoder):
         users, negatives = F.embedding(user, cosine), F.embedding(self.draw_negatives(len(user)), cosine)
         scores = (users * F.embedding(positive, cosine)).sum(dim=1)
         scores_of_negatives = (negatives @ users[:, :, None]).squeeze(2)
-        return losses.softmax_of_own(scores, scores_of_negatives, self.settings.softmax_temperature)
+        return losses.softmax_of_own(scores, scores_of_negatives, self.settings.softmax_temperature, self.batch_weight)
 
     def draw_negatives(self, n: int) -> Tensor:
         """[n, J], nodes of items for each of n triples."""

@@ -5,11 +5,12 @@ from typing import Any
 
 import torch
 from recbole.model.general_recommender.lightgcn import LightGCN
-from recbole.utils import InputType
+from recbole.utils import FeatureType, InputType
 from scipy.sparse import coo_matrix
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import IRLLRecError
 from ..settings.sources import read_settings
 from . import losses
 from .alignment import Encoded
@@ -23,12 +24,39 @@ def graph_of(interactions: coo_matrix) -> InteractionGraph:
     return InteractionGraph(interactions.row - 1, interactions.col - 1, n_users - 1, n_items - 1)
 
 
+def _refuse_weights(dataset, field: str) -> None:
+    """Refuse a field that cannot weigh the interactions of a training dataset."""
+    columns = dataset.inter_feat.columns
+    if field not in columns:
+        raise IRLLRecError(
+            f"The setting interaction_weight names {field}, which is none of the columns of interactions that are "
+            f"loaded ({', '.join(columns)}): name it in `load_col`, or write it with `irllrec data convert "
+            f"--count-repeats`."
+        )
+    if dataset.field2type[field] != FeatureType.FLOAT:
+        raise IRLLRecError(
+            f"The setting interaction_weight names {field}, a column of {dataset.field2type[field].value}: name one of "
+            f"type float."
+        )
+    if not (lowest := float(dataset.inter_feat[field].min())) > 0:
+        raise IRLLRecError(
+            f"The setting interaction_weight names {field}, in which {lowest:g} stands: give each interaction a number "
+            f"above 0."
+        )
+
+
 class GraphEncoder(LightGCN):
     """LightGCN (He et al., SIGIR 2020) of the N nodes that are no padding, users first.
+
+    The ranking loss of a batch is Σ_b w_b ℓ_b / Σ_b w_b, in which an interaction weighs what ``interaction_weight``
+    names, such as how often it was repeated, and 1 without. The graph and other loss terms know no weights.
 
     Args:
         config: a RecBole ``Config`` of a model whose settings have the part `EncoderSettings`.
         dataset: the training dataset, which gives the interactions.
+
+    Raises:
+        IRLLRecError: a setting is refused, or the weights that it names are not there, or not all above 0.
     """
 
     input_type = InputType.PAIRWISE
@@ -37,10 +65,13 @@ class GraphEncoder(LightGCN):
     restore_user_e: Tensor | None
     restore_item_e: Tensor | None
 
+    batch_weight: Tensor | None = None  # [B], of the interactions of the step's batch
     has_intents = False  # whether `encode` gives intents of its own (`Encoded.intents`)
 
     def __init__(self, config, dataset):
         self.settings = read_settings(config)
+        if self.settings.interaction_weight is not None:
+            _refuse_weights(dataset, self.settings.interaction_weight)
         super().__init__(config, dataset)
         if self.settings.item_bias:
             self.item_bias = nn.Parameter(torch.zeros(self.graph.n_items, 1))
@@ -128,6 +159,8 @@ class GraphEncoder(LightGCN):
     def calculate_loss(self, interaction) -> tuple[Tensor, ...]:
         """The weighted loss terms of a batch, in the order of their names in ``loss_names``."""
         self._forget_scores()
+        if (field := self.settings.interaction_weight) is not None:
+            self.batch_weight = interaction[field].to(self.dtype)
         terms = self.loss_terms(self._triples(interaction))
         self.loss_names = tuple(terms)
         return tuple(terms.values())
@@ -167,17 +200,17 @@ class GraphEncoder(LightGCN):
             # F.embedding, not indexing: its gradient is summed in a fixed order
             return self._item_vectors(F.embedding(nodes, final), F.embedding(nodes - n_users, self._item_biases))
 
-        users, place, counts = user.unique(return_inverse=True, return_counts=True)
+        users, place = user.unique(return_inverse=True)
         distinct = self._user_vectors(F.embedding(users, final))
         of_batch = F.embedding(place, distinct)
         scores = (of_batch * item_vectors(positive)).sum(dim=1)
         if s.ranking_loss == "bpr":
-            return losses.bpr(scores, (of_batch * item_vectors(negative)).sum(dim=1))
+            return losses.bpr(scores, (of_batch * item_vectors(negative)).sum(dim=1), self.batch_weight)
         if s.softmax_negatives == "all":
             items = self._item_vectors(final[n_users:], self._item_biases)
-            return losses.full_softmax(distinct, counts.to(final.dtype), scores, items, s.softmax_temperature)
+            return losses.full_softmax(distinct, place, scores, items, s.softmax_temperature, self.batch_weight)
         drawn = torch.randint(n_users, self.graph.n_nodes, (s.softmax_negatives,), device=user.device)
-        return losses.sampled_softmax(of_batch, scores, item_vectors(drawn), s.softmax_temperature)
+        return losses.sampled_softmax(of_batch, scores, item_vectors(drawn), s.softmax_temperature, self.batch_weight)
 
     # ---- scoring ----------------------------------------------------------------------------------------------------
 

@@ -109,12 +109,19 @@ def info_nce(x: Tensor, y: Tensor, counts: Tensor, temperature: float, bias: Ten
     return contrast(x, y, positive, lambda positive, log_sum: log_sum - positive, counts, bias)
 
 
-def bpr(positive: Tensor, negative: Tensor) -> Tensor:
-    """Mean softplus(s⁻ − s⁺) over [B] scores (Rendle et al., UAI 2009)."""
-    return F.softplus(negative - positive).mean()
+def weighted_mean(rows: Tensor, weight: Tensor | None) -> Tensor:
+    """Σ_b w_b · rows_b / Σ_b w_b over [B] rows with [B] weights; the mean without."""
+    return rows.mean() if weight is None else (weight * rows).sum() / weight.sum()
 
 
-def sampled_softmax(user: Tensor, positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+def bpr(positive: Tensor, negative: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean softplus(s⁻ − s⁺) over [B] scores (Rendle et al., UAI 2009); see `weighted_mean`."""
+    return weighted_mean(F.softplus(negative - positive), weight)
+
+
+def sampled_softmax(
+    user: Tensor, positive: Tensor, negatives: Tensor, temperature: float, weight: Tensor | None = None
+) -> Tensor:
     """Softmax with negatives shared by the batch: mean −s⁺/τ + log(exp(s⁺/τ) + Σ_j exp(s_j/τ)), s inner products.
 
     Args:
@@ -122,32 +129,39 @@ def sampled_softmax(user: Tensor, positive: Tensor, negatives: Tensor, temperatu
         positive: [B], s⁺.
         negatives: [J, d].
         temperature: τ.
+        weight: [B], see `weighted_mean`.
     """
 
     def row_loss(positive: Tensor, others: Tensor) -> Tensor:
         return torch.logaddexp(positive, others) - positive
 
-    return contrast(user / temperature, negatives, positive / temperature, row_loss) / len(user)
+    total = len(user) if weight is None else weight.sum()
+    return contrast(user / temperature, negatives, positive / temperature, row_loss, weight) / total
 
 
-def softmax_of_own(positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+def softmax_of_own(positive: Tensor, negatives: Tensor, temperature: float, weight: Tensor | None = None) -> Tensor:
     """Softmax with negatives of each positive's own: the same of [B] and [B, J] scores."""
     scores = torch.cat([positive[:, None], negatives], dim=1) / temperature
-    return (scores.logsumexp(dim=1) - scores[:, 0]).mean()
+    return weighted_mean(scores.logsumexp(dim=1) - scores[:, 0], weight)
 
 
-def full_softmax(user: Tensor, counts: Tensor, positive: Tensor, items: Tensor, temperature: float) -> Tensor:
+def full_softmax(
+    user: Tensor, place: Tensor, positive: Tensor, items: Tensor, temperature: float, weight: Tensor | None = None
+) -> Tensor:
     """Softmax over all items: mean −s⁺/τ + log Σ_i exp(s_i/τ), s inner products. Repeated users are contrasted once.
 
     Args:
         user: [n, d], distinct users.
-        counts: [n], how many of the B positives each has.
+        place: [B], which of them each of the positives has.
         positive: [B], s⁺.
         items: [m, d], all of them.
         temperature: τ.
+        weight: [B], see `weighted_mean`.
     """
-    log_sums = contrast(user / temperature, items, counts.new_zeros(len(user)), lambda _, log_sum: log_sum, counts)
-    return (log_sums - positive.sum() / temperature) / len(positive)
+    weight = torch.ones_like(positive) if weight is None else weight
+    of_users = weight.new_zeros(len(user)).index_add_(0, place, weight)
+    log_sums = contrast(user / temperature, items, of_users.new_zeros(len(user)), lambda _, log_sum: log_sum, of_users)
+    return (log_sums - (weight * positive).sum() / temperature) / weight.sum()
 
 
 def own_among_all(x: Tensor, y: Tensor, temperature: float = 1.0, stands_for: int | None = None) -> Tensor:

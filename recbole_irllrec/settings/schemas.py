@@ -51,6 +51,7 @@ class EvaluationSettings(Part):
     part = "evaluation"
     mask_valid_in_test: bool
     valid_users: int | None
+    item_boards: bool
 
 
 class RunSettings(Part):
@@ -173,6 +174,7 @@ class EncoderSettings(RecommenderSettings, PresetSettings):
     softmax_negatives: Annotated[int, Count] | Literal["all"]
     softmax_temperature: float = Temperature
     item_bias: bool
+    interaction_weight: str | None
     reg_weight: float = Weight
 
 
