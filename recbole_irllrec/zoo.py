@@ -29,6 +29,7 @@ from .settings.schemas import (
     ReconstructionSettings,
     SGLSettings,
     SimGCLSettings,
+    UnseenItemsSettings,
 )
 
 
@@ -117,7 +118,8 @@ def _encoder(encoder: str, alignment: str = "") -> Model:
 
 def with_alignment(name: str, settings: type[Part], alignment: str = "IRLLRec") -> type[Part]:
     """The settings of a recommender that wears the alignment."""
-    return type(f"{name}Settings", (_ALIGNMENTS[alignment], settings), {"__module__": __name__})
+    of_encoders = (UnseenItemsSettings,) if issubclass(settings, EncoderSettings) else ()
+    return type(f"{name}Settings", (_ALIGNMENTS[alignment], *of_encoders, settings), {"__module__": __name__})
 
 
 _MODELS = {

@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from recbole.model.general_recommender.lightgcn import LightGCN
 from recbole.utils import FeatureType, InputType
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import IRLLRecError
 from ..settings.sources import read_settings
-from . import losses
+from . import folding, losses
 from .alignment import Encoded
 from .graph import InteractionGraph, Values, dropped, propagate
 from .sampling import Triples
@@ -229,6 +230,35 @@ class GraphEncoder(LightGCN):
         if self.restore_user_e is None or self.restore_item_e is None:
             self.restore_user_e, self.restore_item_e = self.forward()
         return self.restore_user_e, self.restore_item_e
+
+    # ---- users from their histories -----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def fold_in(self, histories: csr_matrix, known: np.ndarray) -> Tensor:
+        """See `folding.FoldsIn`; users that are known start from their own E_0."""
+        histories, n_users = histories[:, 1:], self.graph.n_users
+        layers = self.propagate(None)
+        degrees = self.graph.degrees[n_users:].cpu().numpy()
+        passed = folding.passed_on(histories, [layer[n_users:] for layer in layers[:-1]], degrees)
+        start = self.start_of_new(histories, passed, layers)
+        is_known = torch.as_tensor(known > 0, device=start.device)
+        start[is_known] = layers[0][torch.as_tensor(known, device=start.device)[is_known] - 1]
+        return self._user_vectors(self.aggregate([start, *passed]))
+
+    def start_of_new(self, histories: csr_matrix, passed: list[Tensor], layers: list[Tensor]) -> Tensor:
+        """[n, d], what stands for E_0 of users that have none, from their [n, n_items - 1] histories.
+
+        Args:
+            histories: an entry at each interaction.
+            passed: see `folding.passed_on`.
+            layers: E_0..E_L, each [N, d].
+        """
+        n_users, start = self.graph.n_users, layers[0]
+        trained = self.interaction_matrix.tocsr()[1:, 1:]
+        has_history = torch.as_tensor(np.diff(trained.indptr) > 0, device=start.device)
+        seen = folding.features(trained, [layer[:n_users] for layer in layers[1:]], start[n_users:])
+        of = folding.features(histories, passed, start[n_users:])
+        return folding.regressed(seen[has_history], start[:n_users][has_history], of)
 
     def _forget_scores(self) -> None:
         self.restore_user_e, self.restore_item_e = None, None

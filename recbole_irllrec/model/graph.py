@@ -154,12 +154,17 @@ class InteractionGraph(nn.Module, Adjacency):
     def _apply(self, fn, recurse=True):
         # `.double()` after construction would keep norm's float32 rounding: recompute it
         super()._apply(fn, recurse)
-        degree = torch.diff(self.crow.long()).to(self.norm.dtype)
+        degree = self.degrees.to(self.norm.dtype)
         self.norm = (degree[self.heads.long()] * degree[self.tails.long()]).rsqrt()
         return self
 
     def extra_repr(self) -> str:
         return f"users={self.n_users}, items={self.n_items}, edges={len(self.heads)}"
+
+    @property
+    def degrees(self) -> Tensor:
+        """[N] int64, the nodes' numbers of edges."""
+        return torch.diff(self.crow.long())
 
     def transposed(self, values: Tensor) -> Tensor:
         """[2E] values of a matrix with the adjacency's pattern -> those of its transpose."""

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from .alignment import Alignment, Encoded
 from .encoder import GraphEncoder, graph_of
 from .graph import InteractionGraph
 from .sampling import Triples
+from .text_map import TextMap, with_texts
 from .texts import NodeTexts
 
 # Where the alignment's parameters stood before it was a module of its own, for checkpoints of that time.
@@ -73,6 +74,73 @@ class AlignedEncoder(GraphEncoder):
         )
         self.register_load_state_dict_pre_hook(_rename)
         self.to(self.device)
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """As the encoder's; the items' vectors may come from their texts."""
+        users, items = super().forward()
+        settings, n_interactions = self.settings, self.graph.degrees[self.graph.n_users :]
+        has_text = self._has_item_text
+        if has_text is None or settings.unseen_items is None:
+            return users, items
+        wanted = has_text & ((n_interactions == 0) | (settings.text_evidence > 0))
+        if not (wanted.any() and self._can_map_texts):
+            return users, items
+        place = wanted.nonzero()[:, 0]
+        rows = items[place + 1]
+        from_text = self.vectors_of_texts(self._item_texts[place], items)
+        rows = with_texts(rows, from_text, n_interactions[place], settings.text_evidence)
+        return users, items.index_copy(0, place + 1, rows)
+
+    @torch.no_grad()
+    def vectors_of_texts(self, texts: Tensor, items: Tensor | None = None) -> Tensor:
+        """The vectors of items of which nothing is known but their texts, comparable with those of trained ones.
+
+        Args:
+            texts: [m, D] embeddings, as those of the kind `item_text_kind`.
+            items: [n_items, d'], the trained ones, if they are at hand.
+
+        Returns:
+            [m, d'], whose products with users' vectors are scores.
+        """
+        items = super().forward()[1] if items is None else items
+        known = self._known_text
+        found = self._text_map(items[known + 1].detach(), texts)
+        width = self.latent_dim  # beyond it there is a bias
+        return torch.cat([self.settings.unseen_scale * found[:, :width], found[:, width:]], dim=1)
+
+    @property
+    def item_text_kind(self) -> str | None:
+        """Which of the items' texts give vectors; None if the model reads none."""
+        kinds = self.settings.text_kinds if self.settings.unseen_items else ()
+        return kinds[0] if kinds else None
+
+    @property
+    def _item_texts(self) -> Tensor:
+        """[n_items - 1, D]."""
+        return getattr(self.alignment, f"{self.item_text_kind}_texts").embedding[self.graph.n_users :]
+
+    @property
+    def _has_item_text(self) -> Tensor | None:
+        """[n_items - 1] bool."""
+        if self.item_text_kind is None:
+            return None
+        return getattr(self.alignment, f"{self.item_text_kind}_texts").present[self.graph.n_users :]
+
+    @cached_property
+    def _known_text(self) -> Tensor:
+        """[n] the places of items with training interactions and a text."""
+        known = self._has_item_text & (self.graph.degrees[self.graph.n_users :] > 0)
+        return known.nonzero()[:, 0]
+
+    @cached_property
+    def _text_map(self) -> TextMap:
+        s = self.settings
+        known = self._item_texts[self._known_text]
+        return TextMap(known, s.unseen_sharpness, s.unseen_reg_weight, s.unseen_neighbours)
+
+    @property
+    def _can_map_texts(self) -> bool:
+        return len(self._known_text) > 1
 
     def loss_terms(self, batch: Triples) -> dict[str, Tensor]:
         """As the encoder's, and the alignment's."""

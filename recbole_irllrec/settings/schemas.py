@@ -163,6 +163,18 @@ class RecommenderSettings(EvaluationSettings, RunSettings):
     """What every model of ours that our trainer trains adds to RecBole's."""
 
 
+class UnseenItemsSettings(Part):
+    """Vectors from texts, for items that training has not seen."""
+
+    part = "unseen_items"
+    unseen_items: Literal["text"] | None
+    unseen_sharpness: float = Field(gt=0, allow_inf_nan=False)
+    unseen_reg_weight: float = Field(gt=0, allow_inf_nan=False)
+    unseen_neighbours: float = Share
+    unseen_scale: float = Field(gt=0, allow_inf_nan=False)
+    text_evidence: float = Weight
+
+
 class EncoderSettings(RecommenderSettings, PresetSettings):
     """A graph encoder and how it learns to rank."""
 
@@ -228,7 +240,7 @@ class AlphaRecSettings(EncoderSettings, TextSettings):
         return (self.text_kind,)
 
 
-class IRLLRecSettings(AlignmentSettings, LightGCNSettings):
+class IRLLRecSettings(AlignmentSettings, UnseenItemsSettings, LightGCNSettings):
     """All that IRLLRec adds."""
 
 
