@@ -18,7 +18,7 @@ import torch
 import typer
 from scipy.sparse import csr_matrix
 
-from recbole_irllrec.recommend import SCHEMA, Ranker, Recommendations, write_tables
+from recbole_irllrec.recommend import SCHEMA, Ranker, Recommendations, Vectors, write_tables
 
 
 def main(
@@ -40,7 +40,7 @@ def main(
     users = rng.choice(np.arange(1, n_users), min(sample, n_users - 1), replace=False)
     before = _peak()
 
-    ranker = Ranker(lambda block: user_e[block] @ item_e.T, k, seen_items, np.arange(1, n_items))
+    ranker = Ranker(Vectors(user_e, item_e), k, seen_items, np.arange(1, n_items))
     start = time.perf_counter()
 
     def tables():
