@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 _BLOCK = 32  # columns whose maximum is taken
-_TILE = 1 << 21  # products made at once: they stay in the processor's cache
-_GATHERED = 1 << 21  # numbers of items' vectors, gathered at once
+_TILE = 1 << 20  # products made at once: they stay in the processor's cache
+_GATHERED = 1 << 20  # numbers of items' vectors, gathered at once
 
 
 def blocks_are_quicker(n: int, k: int, device: torch.device) -> bool:
