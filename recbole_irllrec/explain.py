@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
@@ -14,7 +13,7 @@ from .serving import Served
 
 # They bound the memory whatever users have read and however wide embeddings are.
 _PAIRS = 1 << 20  # (recommended item, training item), compared at once; a single user may have more
-_NUMBERS = 1 << 23  # of embeddings, gathered at once
+_NUMBERS = 1 << 21  # of embeddings, gathered at once; a single user's may be more
 
 
 class _Texts(NamedTuple):
@@ -90,7 +89,7 @@ class _Kind:
     def match(self, user: np.ndarray, item: np.ndarray) -> _Match:
         """What agrees most with the text of each recommended item, [n], [n]: a training item's or the user's own."""
         because_of, similarity = most_similar(
-            self._train_items, user, item, lambda a, b: _cosine(self._items, a, self._items, b)
+            self._train_items, user, item, lambda a, b: _cosines(self._items, a[:, 0], b[:, :, 0])
         )
         if self._users is not None:
             own = _cosine(self._users, user, self._items, item)
@@ -123,6 +122,18 @@ def _cosine(x: _Texts, x_ids: np.ndarray, y: _Texts, y_ids: np.ndarray) -> np.nd
     return np.nan_to_num(cosine, nan=-np.inf).astype(np.float32)
 
 
+def _cosines(texts: _Texts, read: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """The cosines of texts within each of n groups, [n, h], [n, k] -> [n, k, h] float32; -inf where one is missing."""
+    size = max(_NUMBERS // (texts.embedding.shape[1] * (read.shape[1] + found.shape[1])), 1)
+    cosines = np.empty((*found.shape, read.shape[1]), np.float32)
+    for start in range(0, len(read), size):
+        a, b = (ids[start : start + size] for ids in (found, read))
+        left, right = (texts.embedding[ids].astype(np.float32, copy=False) for ids in (a, b))
+        products = np.matmul(left, right.swapaxes(1, 2), out=cosines[start : start + size])
+        products /= texts.length[a][:, :, None] * texts.length[b][:, None, :]
+    return np.nan_to_num(cosines, copy=False, nan=-np.inf)
+
+
 def most_similar(
     train_items: csr_matrix,
     user: np.ndarray,
@@ -134,20 +145,40 @@ def most_similar(
     Args:
         train_items: [n_users, n_items], with an entry at each training interaction.
         user: [n] ids; item: [n] ids.
-        similarity: of pairs of items, [m], [m] -> [m] float32; -inf where it is not known.
+        similarity: of items, [m, 1, h] that users have read and [m, k, 1] recommended ones -> [m, k, h] float32; -inf
+            where it is not known.
 
     Returns:
         [n] ids of training items and [n] their similarities; where none is known, 0 and -inf.
     """
     best, highest = np.zeros(len(user), np.int64), np.full(len(user), -np.inf, np.float32)
-    pairs = np.cumsum(np.diff(train_items.indptr)[user])
-    cuts = np.searchsorted(pairs, np.arange(_PAIRS, pairs[-1] if len(pairs) else 0, _PAIRS))
-    for rows in np.split(np.arange(len(user)), np.unique(cuts)):
-        histories = train_items[user[rows]]
-        row = np.repeat(rows, np.diff(histories.indptr))
-        values = similarity(histories.indices, item[row])
-        known = np.isfinite(values).nonzero()[0]
-        places = pd.Series(values[known]).groupby(row[known]).idxmax()
-        best[places.index] = histories.indices[known[places]]
-        highest[places.index] = values[known[places]]
+    starts = np.flatnonzero(np.diff(user, prepend=-1))  # of runs of one user's rows
+    n_rows, first = np.diff(starts, append=len(user)), train_items.indptr[user[starts]]
+    n_read = train_items.indptr[user[starts] + 1] - first
+    for runs in _alike(n_rows, n_read):
+        place, is_read = _padded(first[runs], n_read[runs])
+        read = train_items.indices[place]
+        row, is_row = _padded(starts[runs], n_rows[runs])
+        values = np.where(is_read[:, None], similarity(read[:, None], item[row][:, :, None]), -np.inf)
+        most = values.argmax(axis=2)
+        highest[row[is_row]] = values.max(axis=2)[is_row]
+        best[row[is_row]] = np.take_along_axis(read, most, axis=1)[is_row]
+    best[np.isneginf(highest)] = 0
     return best, highest
+
+
+def _alike(n_rows: np.ndarray, n_read: np.ndarray) -> list[np.ndarray]:
+    """Users in groups that have read about as much, at most twice as much as another, and compare ``_PAIRS`` items."""
+    order = np.argsort(n_read, kind="stable")
+    order = order[n_read[order] > 0]
+    if len(order) == 0:
+        return []
+    magnitude = np.frexp(n_read[order])[1]
+    full = np.cumsum(n_rows.max() * 2.0**magnitude) // _PAIRS
+    return np.split(order, np.flatnonzero(np.diff(magnitude) + np.diff(full)) + 1)
+
+
+def _padded(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ranges as rows of one length: [n, longest] their numbers, the last one repeated, and which are no repetition."""
+    offset = np.arange(length.max())
+    return start[:, None] + np.minimum(offset, length[:, None] - 1), offset < length[:, None]

@@ -16,14 +16,16 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from tqdm import tqdm
 
+from . import zoo
 from .errors import IRLLRecError
 from .explain import Explainer
 from .files import atomic_write
 from .serving import Served
+from .top_k import blocks_are_quicker, numbers_held, top_k, top_products
 
-# Scores held at once (users x items): bounds the memory whatever the numbers of users and items.
+# Numbers held at once for a block of users: bounds the memory whatever the numbers of users and items.
 _CELLS = {"cpu": 1 << 24, "cuda": 1 << 28}
-_MOST_USERS = 1024  # a block, so that what is made of it stays small where there are few items
+_MOST_USERS = 512  # a block, so that what is made of it stays small where there are few items
 _ROW_GROUP = 1 << 17  # rows written at once
 SCHEMA = pa.schema({"user": pa.string(), "rank": pa.int32(), "item": pa.string(), "score": pa.float32()})
 
@@ -71,7 +73,7 @@ def recommend(
     """
     candidates = np.arange(1, len(served.item_tokens)) if items is None else items
     seen = served.train_items if repeat_held_out else served.known_items
-    ranker = Ranker(served.score, k, seen, candidates, served.config["device"])
+    ranker = Ranker(_scores(served), k, seen, candidates, served.config["device"])
     rows = _Rows(ranker, served.user_names, served.item_names, Explainer(served) if explain else None)
 
     def tables() -> Iterator[pa.Table]:
@@ -104,35 +106,66 @@ class _Rows(NamedTuple):
         return pa.table(columns, self.schema)
 
 
+class Vectors(NamedTuple):
+    """Of all users and items; scores are their inner products."""
+
+    users: Tensor  # [n_users, d]
+    items: Tensor  # [n_items, d]
+
+    def score(self, users: Tensor) -> Tensor:
+        """The scores of all items for each user, [B] int64 -> [B, n_items]."""
+        return self.users[users] @ self.items.T
+
+
+@torch.no_grad()
+def _scores(served: Served) -> Callable[[Tensor], Tensor] | Vectors:
+    ours = zoo.find(served.config["model"])
+    return Vectors(*served.model.scoring_embeddings()) if ours and ours.gives_vectors else served.score
+
+
 class Ranker:
     """Finds the best unseen candidates of users, block after block, so that no matrix of all scores is ever made.
 
     Args:
-        score: gives the scores of all items, [B] int64 users on ``device`` -> [B, n_items], which are overwritten.
+        scores: vectors whose products they are, on ``device``; or what gives the scores of all items, [B] int64 users
+            on ``device`` -> [B, n_items], which may be overwritten.
         k: how many are wanted of each user.
         seen: [n_users, n_items], with an entry where an item is not to be recommended to a user.
-        candidates: ids of the items that may be recommended; without the padding item.
+        candidates: ids of the items that may be recommended, all different; without the padding item.
         device: where scores are.
     """
 
     def __init__(
         self,
-        score: Callable[[Tensor], Tensor],
+        scores: Callable[[Tensor], Tensor] | Vectors,
         k: int,
         seen: csr_matrix,
         candidates: np.ndarray,
         device: torch.device | str = "cpu",
     ):
-        self._score, self._seen, self._device = score, seen, torch.device(device)
-        self._k = min(k, len(candidates))
-        left_out = np.ones(seen.shape[1], bool)
-        left_out[candidates] = False
-        self._left_out = torch.as_tensor(left_out.nonzero()[0], device=device)
+        self._seen, self._device = seen, torch.device(device)
+        n_items, self._k = seen.shape[1], min(k, len(candidates))
+        in_tiles = isinstance(scores, Vectors) and blocks_are_quicker(len(candidates), self._k, self._device)
+        # The items whose scores are made; a model makes those of all.
+        self._scored = np.sort(candidates) if in_tiles else np.arange(n_items)
+        self._column = np.full(n_items, -1)  # of each item among them
+        self._column[self._scored] = np.arange(len(self._scored))
+        self._left_out = torch.as_tensor(np.setdiff1d(self._scored, candidates), device=device)
+        self._vectors: Vectors | None = None
+        if not isinstance(scores, Vectors):
+            self._score = scores
+        elif in_tiles:
+            everything = len(candidates) == n_items - 1  # is not copied
+            items = scores.items[1:] if everything else scores.items[torch.as_tensor(self._scored)]
+            self._vectors = Vectors(scores.users, items)
+        else:
+            self._score = scores.score
 
     def blocks(self, users: np.ndarray) -> list[np.ndarray]:
-        """Cut [n] users into blocks whose scores fit in memory."""
+        """Cut [n] users into blocks for which memory suffices."""
         cells = _CELLS.get(self._device.type, _CELLS["cpu"])
-        size = min(max(cells // self._seen.shape[1], 1), _MOST_USERS)
+        each = numbers_held(len(self._scored), self._k) if self._vectors else len(self._scored)
+        size = min(max(cells // each, 1), _MOST_USERS)
         return np.split(users, range(size, len(users), size))
 
     def __call__(self, users: np.ndarray) -> Ranked:
@@ -141,17 +174,32 @@ class Ranker:
         Raises:
             IRLLRecError: a score is no number.
         """
-        scores = self._score(torch.as_tensor(users, device=self._device))
-        taken = self._seen[users].tocoo()
-        rows, columns = (torch.as_tensor(ids, dtype=torch.int64, device=self._device) for ids in (taken.row, taken.col))
-        scores[rows, columns] = -torch.inf
-        scores.index_fill_(1, self._left_out, -torch.inf)
-        values, items = (found.cpu().numpy() for found in scores.topk(self._k))
+        values, columns = (found.cpu().numpy() for found in self._best(users))
         if np.isnan(values).any():
             raise IRLLRecError("The model's scores are no numbers: its training went astray, so train it again.")
         there = values > -np.inf
-        row, place = there.nonzero()
-        return Ranked(users[row], (place + 1).astype(np.int32), items[there], values[there].astype(np.float32))
+        row, rank = there.nonzero()
+        items = self._scored[columns[there]]
+        return Ranked(users[row], (rank + 1).astype(np.int32), items, values[there].astype(np.float32))
+
+    def _best(self, users: np.ndarray) -> tuple[Tensor, Tensor]:
+        """[B, k] scores and [B, k] their columns; a score is -inf where nothing is left."""
+        block, taken = torch.as_tensor(users, device=self._device), self._taken(users)
+        if self._vectors:
+            return top_products(self._vectors.users[block], self._vectors.items, self._k, taken)
+        scores = self._score(block)
+        scores[taken] = -torch.inf
+        return top_k(scores.index_fill_(1, self._left_out, -torch.inf), self._k)
+
+    def _taken(self, users: np.ndarray) -> tuple[Tensor, Tensor]:
+        """What a block's users have seen: [m] rows of the block and [m] columns."""
+        seen = self._seen[users].tocoo()
+        column = self._column[seen.col]
+        there = column >= 0
+        row, column = (
+            torch.as_tensor(ids[there], dtype=torch.int64, device=self._device) for ids in (seen.row, column)
+        )
+        return row, column
 
 
 def ids_of(names: np.ndarray, wanted: Sequence[str] | np.ndarray, what: str, skip_unknown: bool) -> np.ndarray:
