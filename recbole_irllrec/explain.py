@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix
 
 from .data.text import SideTables, Table, tables
 from .errors import IRLLRecError
+from .extending import Extended
 from .serving import Served
 
 # They bound the memory whatever users have read and however wide embeddings are.
@@ -55,7 +56,7 @@ class Explainer:
                 "There is no table of the items' texts to explain with: name one in item_profile_table or "
                 "item_intent_table, or leave --explain out."
             )
-        self._kinds = {kind: _Kind(served, both) for kind, both in found.items()}
+        self._kinds = {kind: _Kind(served, both, _new_texts(served, kind)) for kind, both in found.items()}
         self._item_names = served.item_names
 
     def __call__(self, user: np.ndarray, item: np.ndarray) -> list[pa.Array]:
@@ -80,9 +81,9 @@ class Explainer:
 class _Kind:
     """The texts of one kind."""
 
-    def __init__(self, served: Served, found: SideTables):
+    def __init__(self, served: Served, found: SideTables, new: tuple[np.ndarray, np.ndarray] | None):
         assert found.item is not None  # `tables`
-        self._items = _texts(found.item, served.item_tokens)
+        self._items = _texts(found.item, served.item_tokens, new)
         self._users = None if found.user is None else _texts(found.user, served.user_tokens)
         self._train_items = served.train_items
 
@@ -103,11 +104,23 @@ class _Kind:
         return self._items.text[item], np.where(because_of > 0, self._items.text[because_of], own)
 
 
-def _texts(table: Table, tokens: np.ndarray) -> _Texts:
-    rows = table.rows_for(tokens)
-    squares = np.einsum("nd,nd->n", rows.embeddings, rows.embeddings, dtype=np.float32)
-    length = np.where(rows.present, np.sqrt(squares), np.nan)
-    return _Texts(rows.embeddings, length, table.texts_for(tokens))
+def _new_texts(served: Served, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """The embeddings [m, dim] and the texts [m] of new items, if they are of this kind."""
+    if not isinstance(served, Extended) or served.new_items is None or served.new_kind != kind:
+        return None
+    assert served.new_embeddings is not None
+    return served.new_embeddings, served.new_items.texts
+
+
+def _texts(table: Table, tokens: np.ndarray, new: tuple[np.ndarray, np.ndarray] | None = None) -> _Texts:
+    """The texts of tokens, [n], the last ones from ``new`` where that is given."""
+    rows, texts = table.rows_for(tokens), table.texts_for(tokens)
+    embeddings, present = rows.embeddings, rows.present
+    if new is not None:
+        first = len(tokens) - len(new[1])
+        embeddings[first:], texts[first:], present[first:] = *new, True
+    squares = np.einsum("nd,nd->n", embeddings, embeddings, dtype=np.float32)
+    return _Texts(embeddings, np.where(present, np.sqrt(squares), np.nan), texts)
 
 
 def _cosine(x: _Texts, x_ids: np.ndarray, y: _Texts, y_ids: np.ndarray) -> np.ndarray:

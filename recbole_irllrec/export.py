@@ -13,6 +13,7 @@ import torch
 
 from . import __version__
 from .errors import IRLLRecError
+from .extending import Extended
 from .files import atomic_write
 from .serving import Served
 from .tables.intents import METADATA_KEY
@@ -31,10 +32,14 @@ class Vectors(NamedTuple):
 
 
 def vectors(served: Served) -> Vectors:
-    """The vectors of a model that was loaded with ``serve(..., vectors=True)``."""
-    with torch.no_grad():
-        users, items = (side[1:].float().cpu().numpy() for side in served.model.scoring_embeddings())
-    unit = served.config["ranking_loss"] == "softmax" and not served.config["item_bias"]  # scores are cosines
+    """The vectors of a model that was loaded with ``serve(..., vectors=True)``, extended or not."""
+    if isinstance(served, Extended):
+        found = (served.user_vectors, served.item_vectors)
+    else:
+        with torch.no_grad():
+            found = served.model.scoring_embeddings()
+    users, items = (side[1:].float().cpu().numpy() for side in found)
+    unit = all(np.allclose(np.linalg.norm(side, axis=1), 1, atol=1e-4) for side in (users, items))
     metadata = {
         "model": served.config["model"],
         "dataset": served.config["dataset"],

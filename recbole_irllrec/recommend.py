@@ -19,6 +19,7 @@ from tqdm import tqdm
 from . import zoo
 from .errors import IRLLRecError
 from .explain import Explainer
+from .extending import Extended
 from .files import atomic_write
 from .serving import Served
 from .top_k import blocks_are_quicker, numbers_held, top_k, top_products
@@ -119,6 +120,8 @@ class Vectors(NamedTuple):
 
 @torch.no_grad()
 def _scores(served: Served) -> Callable[[Tensor], Tensor] | Vectors:
+    if isinstance(served, Extended):
+        return served.score if served.vectors is None else Vectors(*served.vectors)
     ours = zoo.find(served.config["model"])
     return Vectors(*served.model.scoring_embeddings()) if ours and ours.gives_vectors else served.score
 

@@ -62,14 +62,18 @@ def serve(
     device: str | None = None,
     data_path: str | os.PathLike[str] | None = None,
     vectors: bool = False,
+    texts: bool = False,
 ) -> Served:
-    """Load a checkpoint and its data set for scoring. No text is read.
+    """Load a checkpoint and its data set for scoring.
+
+    Texts are read where that is asked for, and for items that the data set has and training has not seen.
 
     Args:
         path: what ``run_recbole`` saved, of IRLLRec or of another model that scores all items for a user's id.
         device: where to score, as torch names it; None for where the model was trained if this machine has that.
         data_path: the folder that holds the data set's folder; None for where it was in training.
         vectors: whether scores are to be products of vectors that the model gives away.
+        texts: whether the model is to have its texts, as new items need them (`extending.extend`).
 
     Returns:
         The model in evaluation mode, and its data set split as in training.
@@ -96,6 +100,8 @@ def serve(
     _prepare(config, path, data_path)
     parts = split_datasets(config)
     train = parts[0]
+    if not (texts or _has_unseen_items(train)):
+        _leave_texts(config)
     user_tokens, item_tokens = (
         train.field2id_token[field].astype(object) for field in (train.uid_field, train.iid_field)
     )
@@ -144,6 +150,14 @@ def _prepare(config: Config, path: str | os.PathLike[str], data_path: str | os.P
         )
     config["checkpoint_dir"] = str(Path(path).parent)  # where the cached texts of training are
     config["save_dataset"] = config["save_dataloaders"] = False
+
+
+def _has_unseen_items(train: Dataset) -> bool:
+    """Whether there are items without training interactions; the padding is none."""
+    return len(np.unique(train.inter_feat[train.iid_field])) < train.item_num - 1
+
+
+def _leave_texts(config: Config) -> None:
     if ours := zoo.find(config["model"]):
         for name, value in ours.settings.without_text().items():
             config[name] = value

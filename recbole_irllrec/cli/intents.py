@@ -240,7 +240,10 @@ def embed(
         each_block(address) as each,
         pipeline.open_encoder(encoder, options, config, found, each) as opened,
     ):
-        for table, paths in pipeline.embed(config, opened, found, np.dtype(dtype).type, atomic):
+        made = pipeline.embed(
+            config, opened, found, np.dtype(dtype).type, atomic, pipeline.encoding_of(encoder, options)
+        )
+        for table, paths in made:
             _say_written(table, paths)
 
 

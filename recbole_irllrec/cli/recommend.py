@@ -36,6 +36,33 @@ class Seen(StrEnum):
     train = "train"
 
 
+class Only(StrEnum):
+    """Which items are recommended, where there are new ones."""
+
+    new = "new"
+    known = "known"
+
+
+NewItems = Annotated[
+    Path | None,
+    typer.Option(
+        help="Items that the data set does not have: their ids with a text, with the words of its .item file, or with "
+        "embeddings (.csv, .parquet, an atomic file, a text table).",
+        metavar="FILE",
+        show_default=False,
+    ),
+]
+Histories = Annotated[
+    Path | None,
+    typer.Option(
+        help="Interactions of new users, or further ones of known users: columns user and item (.csv, .parquet, "
+        ".inter).",
+        metavar="FILE",
+        show_default=False,
+    ),
+]
+
+
 class Format(StrEnum):
     """How vectors are written."""
 
@@ -77,6 +104,12 @@ def recommend(
             show_default=False,
         ),
     ] = None,
+    new_items: NewItems = None,
+    histories: Histories = None,
+    only: Annotated[
+        Only | None,
+        typer.Option(help="With --new-items, recommend new items or known ones alone.", show_default=False),
+    ] = None,
     seen: Annotated[
         Seen,
         typer.Option(help="Leave out what a user has in the data set (all), or in its training interactions (train)."),
@@ -97,20 +130,35 @@ def recommend(
         ),
     ] = None,
 ) -> None:
-    """The best items of each user, without those it has seen."""
+    """The best items of each user, without those it has seen.
+
+    Without --users, the users of --histories. New items are placed by their texts, users by their histories, without
+    training.
+    """
     from .. import recommend as logic
     from ..cluster import each_block, only_on_cpus
     from ..errors import IRLLRecError
+    from ..extending import Extended
 
     if out is not None:
         logic.refuse_unknown_suffix(out)
-    if (users is None) == (not user):
-        raise IRLLRecError("Give the users, either with --users FILE|all or with --user TOKEN.")
-    wanted = user if users is None else None if users == "all" else logic.read_tokens(users, "user")
+    if users is not None and user:
+        raise IRLLRecError("Give the users once, either with --users FILE|all or with --user TOKEN.")
+    if users is None and not user and histories is None:
+        raise IRLLRecError("Give the users, with --users FILE|all, with --user TOKEN or with --histories FILE.")
+    if only is not None and (new_items is None or items is not None):
+        raise IRLLRecError("--only parts new items from known ones: give it with --new-items and without --items.")
+    wanted = user or (None if users == "all" else logic.read_tokens(users, "user") if users is not None else None)
     stock = None if items is None else logic.read_tokens(items, "item")
-    served = _serve(checkpoint, only_on_cpus(address, device), data_path)
+    served = _serve(checkpoint, only_on_cpus(address, device), data_path, new_items=new_items, histories=histories)
+    if wanted is None and users is None:
+        assert isinstance(served, Extended)  # by its histories
+        wanted = served.people
     user_ids = _ids(served.user_names, wanted, "user", skip_unknown)
     item_ids = _ids(served.item_names, stock, "item", skip_unknown)
+    if only is not None:
+        assert isinstance(served, Extended)  # by its new items
+        item_ids = item_ids[(item_ids >= served.n_known_items) == (only is Only.new)]
     shown = user_ids if out is not None else user_ids[:_SHOWN]
     with each_block(address) as each:
         found = logic.recommend(
@@ -133,25 +181,43 @@ def export(
         Format,
         typer.Option("--format", help="parquet: columns token and vector. npy: arrays beside text files of tokens."),
     ] = Format.parquet,
+    new_items: NewItems = None,
+    histories: Histories = None,
     data_path: DataPath = None,
     device: Device = None,
 ) -> None:
     """Users' and items' vectors with their ids, for a vector index."""
     from ..export import vectors, write_vectors
 
-    made = vectors(_serve(checkpoint, device, data_path, vectors=True))
+    made = vectors(_serve(checkpoint, device, data_path, vectors=True, new_items=new_items, histories=histories))
     for path in write_vectors(out, made, form.value):
         print(path)
     print(f"{made.metadata['dim']} wide; give the index the metric {made.metadata['metric']}.")
 
 
-def _serve(checkpoint: Path, device: str | None, data_path: Path | None, vectors: bool = False) -> "Served":
+def _serve(
+    checkpoint: Path,
+    device: str | None,
+    data_path: Path | None,
+    vectors: bool = False,
+    new_items: Path | None = None,
+    histories: Path | None = None,
+) -> "Served":
     from rich.console import Console
 
+    from ..dataset_tools.new_rows import read_histories, read_new_items
+    from ..extending import extend
     from ..serving import serve
+    from .log import log_to_stderr
 
     with Console(stderr=True).status(f"Loading {checkpoint} and its data set"):
-        return serve(checkpoint, device, data_path, vectors)
+        if new_items is None and histories is None:
+            return serve(checkpoint, device, data_path, vectors)
+        served = serve(checkpoint, device, data_path, vectors, texts=new_items is not None)
+        items = None if new_items is None else read_new_items(new_items, served.config)
+        pairs = None if histories is None else read_histories(histories, served.config)
+    with log_to_stderr():
+        return extend(served, items, pairs)
 
 
 def _ids(names: "pa.Array", wanted: "Sequence[str] | np.ndarray | None", what: str, skip_unknown: bool) -> "np.ndarray":

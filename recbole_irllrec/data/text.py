@@ -12,11 +12,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from .. import zoo
 from ..errors import IRLLRecError
 from ..tables.intents import IntentTable, open_table
 from ..tables.table_file import Rows, TableFile
 from ..text.default import cache_folder, default_tables
-from ..text.reduction import fit_projection
+from ..text.reduction import Projection, fit_projection
 from .training import SIDES, TrainingTokens
 
 Table: TypeAlias = TableFile | IntentTable
@@ -84,6 +85,16 @@ def resolve(config, dataset, kinds: Iterable[str], sides: Sequence[str] = SIDES)
         of = reader.node_text if "user" in sides else reader.item_text
         texts[kind] = of(kind, sources[kind])
     return texts
+
+
+def narrowed(config, dataset, kind: str, embeddings: np.ndarray) -> np.ndarray:
+    """Further embeddings of items, [m, dim], as wide as `resolve` makes those of this kind (`text_dim`).
+
+    Arguments and errors are those of `resolve`.
+    """
+    sides = zoo.text_sides(config["model"])
+    sources, reader = _open(config, dataset, sides)
+    return reader.further(kind, sources[kind], sides, embeddings)
 
 
 def tables(config, dataset) -> dict[str, SideTables]:
@@ -157,6 +168,19 @@ class _Reader:
 
     def node_text(self, kind: str, sources: _Sources) -> NodeText:
         """The texts of one kind."""
+        return self._narrow(kind, self._wide(kind, sources))
+
+    def item_text(self, kind: str, sources: _Sources) -> NodeText:
+        """The items' texts of one kind."""
+        return self._narrow(kind, self._wide_of_items(kind, sources))
+
+    def further(self, kind: str, sources: _Sources, sides: Sequence[str], embeddings: np.ndarray) -> np.ndarray:
+        """Further embeddings, [m, dim], no wider than those of this kind."""
+        wide = self._wide(kind, sources) if "user" in sides else self._wide_of_items(kind, sources)
+        projection = self._projection(kind, wide)
+        return embeddings if projection is None else projection.apply(embeddings, embeddings.any(axis=1))
+
+    def _wide(self, kind: str, sources: _Sources) -> list[Rows]:
         if not self._use_default:
             self._refuse_gaps(kind, sources)
         user_table, item_table = self.tables(sources)
@@ -169,12 +193,9 @@ class _Reader:
             )
         else:
             user_rows = self._rows(kind, "user", user_table)
-        present = [user_rows.present, item_rows.present]
-        embedding = np.concatenate(self._narrowed(kind, [user_rows.embeddings, item_rows.embeddings], present))
-        return NodeText(embedding, np.concatenate(present))
+        return [user_rows, item_rows]
 
-    def item_text(self, kind: str, sources: _Sources) -> NodeText:
-        """The items' texts of one kind."""
+    def _wide_of_items(self, kind: str, sources: _Sources) -> list[Rows]:
         if not self._use_default and sources.item is None:
             (other,) = {*KINDS} - {kind}
             raise IRLLRecError(
@@ -183,18 +204,21 @@ class _Reader:
             )
         table = self.tables(sources).item
         assert table is not None
-        rows = self._rows(kind, "item", table)
-        (embedding,) = self._narrowed(kind, [rows.embeddings], [rows.present])
-        return NodeText(embedding, rows.present)
+        return [self._rows(kind, "item", table)]
 
-    def _narrowed(self, kind: str, embeddings: list[np.ndarray], present: list[np.ndarray]) -> list[np.ndarray]:
-        """No wider than `text_dim`."""
+    def _narrow(self, kind: str, wide: list[Rows]) -> NodeText:
+        """No wider than `text_dim`, the sides one below the other."""
+        projection = self._projection(kind, wide)
+        narrow = [rows.embeddings if projection is None else projection.apply(*rows[:2]) for rows in wide]
+        return NodeText(np.concatenate(narrow), np.concatenate([rows.present for rows in wide]))
+
+    def _projection(self, kind: str, wide: list[Rows]) -> Projection | None:
         dim = self._config["text_dim"]
-        if dim is None or embeddings[0].shape[1] <= dim:
-            return embeddings
+        if dim is None or wide[0].embeddings.shape[1] <= dim:
+            return None
         stem = cache_folder(self._config) / f"{self._config['dataset']}-{kind}-pca"
-        projection = fit_projection(embeddings, present, dim, stem, f"The {kind} text")
-        return [projection.apply(*side) for side in zip(embeddings, present, strict=True)]
+        embeddings, present, _ = zip(*wide, strict=True)
+        return fit_projection(embeddings, present, dim, stem, f"The {kind} text")
 
     def tables(self, sources: _Sources) -> SideTables:
         """The tables that the sources of one kind name; without any source, the default's."""

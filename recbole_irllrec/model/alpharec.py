@@ -43,6 +43,36 @@ class AlphaRec(GraphEncoder):
     def get_ego_embeddings(self) -> Tensor:
         return self.tower(self.texts.to(self.dtype))
 
+    # ---- items and users that training has not seen ------------------------------------------------------------------
+
+    @property
+    def item_text_kind(self) -> str:
+        """Which of the items' texts it reads."""
+        return self.settings.text_kind
+
+    @torch.no_grad()
+    def vectors_of_texts(self, texts: Tensor) -> Tensor:
+        """[m, D] embeddings of new items' texts -> [m, d'], whose products with users' vectors are scores."""
+        start = self.tower(texts.to(self.dtype))
+        rows = self.aggregate([start, *(torch.zeros_like(start) for _ in range(self.n_layers))])
+        bias = self._item_biases
+        return self._item_vectors(rows, bias.mean(dim=0, keepdim=True).expand(len(rows), -1))
+
+    def layers_of_texts(self, texts: Tensor, layers: list[Tensor]) -> list[Tensor]:
+        """See `GraphEncoder.layers_of_texts`: E_0 is the text's; later ones are what neighbours pass on."""
+        start = self.tower(texts.to(self.dtype))
+        return [start, *(torch.zeros_like(start) for _ in layers[1:])]
+
+    def start_of_new(self, histories, passed, layers, of_items) -> Tensor:
+        """See `GraphEncoder.start_of_new`: what the mean of the items' texts becomes, of those known."""
+        of_known = histories[:, : self.graph.n_items].astype(np.float64)
+        texts = self.texts[self.graph.n_users :].cpu().numpy()
+        counts = (of_known @ texts.any(axis=1)).clip(1)
+        means = torch.from_numpy((of_known @ texts) / counts[:, None])
+        return self.tower(means.to(self.texts).to(self.dtype))
+
+    # ---- training ----------------------------------------------------------------------------------------------------
+
     def _ranking_loss(self, final: Tensor, user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         if not self.as_published:
             return super()._ranking_loss(final, user, positive, negative)

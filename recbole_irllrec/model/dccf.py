@@ -52,6 +52,8 @@ class DCCF(PrototypeEncoder):
     Args and errors: as of `GraphEncoder`.
     """
 
+    folds_in = False  # its layers mix what neighbours pass on with a node's own intents
+
     def encode(self, start: Tensor | None = None) -> Encoded:
         whole, matrix = self.graph.whole, normalized(self.graph)
         layers = [self.get_ego_embeddings() if start is None else start]

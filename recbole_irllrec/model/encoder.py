@@ -67,6 +67,7 @@ class GraphEncoder(LightGCN):
     restore_item_e: Tensor | None
 
     batch_weight: Tensor | None = None  # [B], of the interactions of the step's batch
+    folds_in = True  # whether propagation alone makes a user of a history (`fold_in`)
     has_intents = False  # whether `encode` gives intents of its own (`Encoded.intents`)
 
     def __init__(self, config, dataset):
@@ -231,33 +232,54 @@ class GraphEncoder(LightGCN):
             self.restore_user_e, self.restore_item_e = self.forward()
         return self.restore_user_e, self.restore_item_e
 
-    # ---- users from their histories -----------------------------------------------------------------------------------
+    # ---- users from their histories ----------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def fold_in(self, histories: csr_matrix, known: np.ndarray) -> Tensor:
+    def fold_in(self, histories: csr_matrix, known: np.ndarray, new_texts: Tensor | None = None) -> Tensor:
         """See `folding.FoldsIn`; users that are known start from their own E_0."""
-        histories, n_users = histories[:, 1:], self.graph.n_users
+        n_users, histories = self.graph.n_users, histories[:, 1:]
         layers = self.propagate(None)
+        of_items = [layer[n_users:] for layer in layers[:-1]]
         degrees = self.graph.degrees[n_users:].cpu().numpy()
-        passed = folding.passed_on(histories, [layer[n_users:] for layer in layers[:-1]], degrees)
-        start = self.start_of_new(histories, passed, layers)
+        if new_texts is not None:
+            of_items = [
+                torch.cat(both) for both in zip(of_items, self.layers_of_texts(new_texts, of_items), strict=True)
+            ]
+            degrees = np.concatenate([degrees, histories[:, len(degrees) :].getnnz(axis=0)])
+        passed = folding.passed_on(histories, of_items, degrees)
+        start = self.start_of_new(histories, passed, layers, of_items[0])
         is_known = torch.as_tensor(known > 0, device=start.device)
         start[is_known] = layers[0][torch.as_tensor(known, device=start.device)[is_known] - 1]
         return self._user_vectors(self.aggregate([start, *passed]))
 
-    def start_of_new(self, histories: csr_matrix, passed: list[Tensor], layers: list[Tensor]) -> Tensor:
-        """[n, d], what stands for E_0 of users that have none, from their [n, n_items - 1] histories.
+    def layers_of_texts(self, texts: Tensor, layers: list[Tensor]) -> list[Tensor]:
+        """What an encoder that reads texts has for new items in place of the layers' rows.
 
         Args:
-            histories: an entry at each interaction.
+            texts: [m, D].
+            layers: E_0..E_{L-1} of the items that are known, each [n_items - 1, d].
+
+        Returns:
+            For each layer [m, d].
+        """
+        raise NotImplementedError
+
+    def start_of_new(
+        self, histories: csr_matrix, passed: list[Tensor], layers: list[Tensor], of_items: Tensor
+    ) -> Tensor:
+        """[n, d], what stands for E_0 of users that have none.
+
+        Args:
+            histories: [n, n_items - 1 + m], an entry at each interaction with an item that is known or new.
             passed: see `folding.passed_on`.
             layers: E_0..E_L, each [N, d].
+            of_items: [n_items - 1 + m, d], E_0 of these items.
         """
         n_users, start = self.graph.n_users, layers[0]
         trained = self.interaction_matrix.tocsr()[1:, 1:]
         has_history = torch.as_tensor(np.diff(trained.indptr) > 0, device=start.device)
         seen = folding.features(trained, [layer[:n_users] for layer in layers[1:]], start[n_users:])
-        of = folding.features(histories, passed, start[n_users:])
+        of = folding.features(histories, passed, of_items)
         return folding.regressed(seen[has_history], start[:n_users][has_history], of)
 
     def _forget_scores(self) -> None:

@@ -4,10 +4,11 @@ In LightGCN's propagation a user is the sum of what its items pass on, but for i
 training has not seen this is predicted from the rest, as it is related to the rest among those that training has seen.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from recbole.model.general_recommender.itemknn import ItemKNN
 from scipy.sparse import csr_matrix, diags
 from torch import Tensor
 
@@ -17,18 +18,38 @@ _REG_WEIGHT = 1e-4  # of its regression, for each user
 
 @runtime_checkable
 class FoldsIn(Protocol):
-    """A recommender that scores all items for users of which it has nothing but a history."""
+    """A recommender that gives vectors to users of which it has nothing but a history."""
 
-    def fold_in(self, histories: csr_matrix, known: np.ndarray) -> Tensor:
+    def fold_in(self, histories: csr_matrix, known: np.ndarray, new_texts: Tensor | None = None) -> Tensor:
         """The vectors of users, whose products with those of items are scores.
 
         Args:
-            histories: [n, n_items] an entry above zero at each interaction; n_items counts the padding item.
+            histories: [n, n_items + m] an entry above zero at each interaction; n_items counts the padding item, and m
+                new items follow.
             known: [n] int64, the users' ids where training has seen them, with whatever history; 0 for new ones.
+            new_texts: [m, D], embeddings of the new items' texts.
 
         Returns:
             [n, d'].
         """
+
+
+def folds_in(model: Any) -> bool:
+    """Whether a recommender has something for users by their histories alone."""
+    if isinstance(model, FoldsIn):
+        return getattr(model, "folds_in", True)
+    return item_weights(model) is not None
+
+
+def item_weights(model: Any) -> Any:
+    """B [n_items, n_items] of a recommender whose scores are X_u B, an array or sparse; None of any other."""
+    if isinstance(model, ItemKNN):
+        return model.w if model.knn_method == "item" else None
+    weights = getattr(model, "item_similarity", getattr(model, "weights", None))
+    if isinstance(weights, Tensor):
+        weights = weights.cpu().numpy()
+    n_items = getattr(model, "n_items", None)
+    return weights if getattr(weights, "shape", None) == (n_items, n_items) else None
 
 
 def passed_on(histories: csr_matrix, layers: list[Tensor], degrees: np.ndarray) -> list[Tensor]:

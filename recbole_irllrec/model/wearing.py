@@ -108,6 +108,10 @@ class AlignedEncoder(GraphEncoder):
         width = self.latent_dim  # beyond it there is a bias
         return torch.cat([self.settings.unseen_scale * found[:, :width], found[:, width:]], dim=1)
 
+    def layers_of_texts(self, texts: Tensor, layers: list[Tensor]) -> list[Tensor]:
+        """See `GraphEncoder.layers_of_texts`."""
+        return [self._text_map.regression(layer[self._known_text], texts) for layer in layers]
+
     @property
     def item_text_kind(self) -> str | None:
         """Which of the items' texts give vectors; None if the model reads none."""

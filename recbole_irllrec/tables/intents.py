@@ -60,6 +60,7 @@ class IntentTable:
         train_fingerprint: str | None = None,
         prompt_version: str | None = None,
         normalized: bool = False,
+        encoding: dict[str, str | int | float] | None = None,
         origin: str = "The table",
     ) -> "IntentTable":
         """Make a table from arrays.
@@ -74,6 +75,7 @@ class IntentTable:
             train_fingerprint: `features.train_fingerprint` of the training interactions.
             prompt_version: which prompt wrote the texts.
             normalized: whether every embedding has length 1.
+            encoding: how texts are embedded alike; see `TableMetadata`.
             origin: what messages call the table.
 
         Raises:
@@ -102,6 +104,7 @@ class IntentTable:
             normalized=normalized,
             source=source,
             train_fingerprint=train_fingerprint,
+            encoding=encoding,
         )
         return cls(names, embeddings, words, rows_present(embeddings), metadata, origin)
 

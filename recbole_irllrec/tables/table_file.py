@@ -43,6 +43,8 @@ class TableMetadata(BaseModel):
     """What the texts were made from; None where a file cannot say it."""
     train_fingerprint: str | None = None
     """`features.train_fingerprint` of the interactions that the table was made with."""
+    encoding: dict[str, str | int | float] | None = None
+    """How `irllrec intents embed` was asked to embed, by its options, so that further texts can be embedded alike."""
     created_with: str = f"recbole-irllrec {__version__}"
 
 

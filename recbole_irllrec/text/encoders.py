@@ -45,6 +45,7 @@ def embed_texts(
     train_fingerprint: str | None = None,
     prompt_version: str | None = None,
     dtype: type[np.floating] = np.float32,
+    encoding: dict[str, str | int | float] | None = None,
     origin: str = "The table",
 ) -> IntentTable:
     """Turn texts into a table; a text that occurs several times is embedded once, a blank one not at all.
@@ -57,6 +58,7 @@ def embed_texts(
         train_fingerprint: of the training interactions, if they went into the texts.
         prompt_version: which prompt wrote the texts.
         dtype: float32 or float16, what the embeddings are kept in.
+        encoding: see `tables.table_file.TableMetadata`.
         origin: what messages call the table.
 
     Raises:
@@ -85,6 +87,7 @@ def embed_texts(
         train_fingerprint=train_fingerprint,
         prompt_version=prompt_version,
         normalized=bool(np.allclose(lengths[lengths > 0], 1, atol=_LENGTH_TOLERANCE)),
+        encoding=encoding,
         origin=origin,
     )
 

@@ -1,0 +1,253 @@
+"""A served model with items and users that training never saw: items by their texts, users by their histories."""
+
+import logging
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from scipy.sparse import csr_matrix, issparse
+from torch import Tensor
+
+from . import zoo
+from .compat.baselines import by_counts
+from .data.text import narrowed, tables
+from .data.tokens import escape_tokens
+from .errors import IRLLRecError
+from .model.folding import folds_in, item_weights
+from .serving import Served
+from .text.alike import embed_alike
+
+_log = logging.getLogger(__name__)
+
+
+class NewItems(NamedTuple):
+    """Items that the data set does not have."""
+
+    names: np.ndarray  # [m] str, what they are called outside
+    texts: np.ndarray  # [m] str; "" where there is none
+    embeddings: np.ndarray | None  # [m, dim] of these texts, zeros where there is none; None to embed them
+    encoder: str | None  # what made the embeddings, where that is known
+    origin: str  # what messages call them
+
+
+@dataclass(frozen=True, eq=False)
+class Extended(Served):
+    """Scores for what the data set has and for what is new. Known ids stay, new users and items follow them."""
+
+    new_items: NewItems | None
+    new_kind: str | None  # which of the data set's texts theirs are like
+    new_embeddings: np.ndarray | None  # [m, dim] of their texts, as wide as in that kind's table
+    user_vectors: Tensor | None  # [n_users, d]; None for a model without vectors
+    item_vectors: Tensor | None  # [n_items, d]
+    weights: Any  # of a model without vectors: [n_items, n_items], what an item says for another
+    people: np.ndarray  # [p] str, the users of the histories
+    popularity: Tensor  # [n_items] in [0, 1], for users without a history
+
+    @property
+    def n_known_items(self) -> int:
+        """How many items the data set has, with the padding."""
+        return len(self.item_tokens) - (0 if self.new_items is None else len(self.new_items.names))
+
+    @cached_property
+    def has_history(self) -> np.ndarray:
+        """[n_users] bool."""
+        return np.diff(self.train_items.indptr) > 0
+
+    @cached_property
+    def vectors(self) -> tuple[Tensor, Tensor] | None:
+        """[n_users, d + 1] and [n_items, d + 1]; the last number ranks by popularity for users without a history."""
+        if self.user_vectors is None or self.item_vectors is None:
+            return None
+        known = torch.as_tensor(self.has_history).to(self.user_vectors)[:, None]
+        users = torch.cat([self.user_vectors * known, 1 - known], dim=1)
+        return users, torch.cat([self.item_vectors, self.popularity.to(self.item_vectors)[:, None]], dim=1)
+
+    @torch.no_grad()
+    def score(self, users: Tensor) -> Tensor:
+        """See `Served.score`."""
+        rows = users.cpu().numpy()
+        found = self.train_items[rows] @ self.weights
+        scores = torch.as_tensor(found.toarray() if issparse(found) else np.asarray(found), dtype=torch.float32)
+        scores[torch.as_tensor(~self.has_history[rows])] = self.popularity
+        return scores.to(users.device)
+
+
+class _People(NamedTuple):
+    """The users of the histories."""
+
+    names: np.ndarray  # [p] str, each once
+    known: np.ndarray  # [p] their ids in the data set; 0 for new ones
+    places: np.ndarray  # [p] their ids in what is extended
+    codes: np.ndarray  # [h] which of them an interaction is of
+
+
+@torch.no_grad()
+def extend(served: Served, items: NewItems | None = None, histories: pd.DataFrame | None = None) -> Extended:
+    """A served model that also knows new items, and users by new or grown histories.
+
+    Args:
+        served: the model; with its texts (``serve(..., texts=True)``) where there are new items.
+        items: items that the data set does not have.
+        histories: columns ``user`` and ``item``, str: interactions, which are added to those that a user of the data
+            set had in training.
+
+    Raises:
+        IRLLRecError: a new item has an old id or no text, an item of a history is neither old nor new, or the model
+            cannot do it.
+    """
+    pairs = pd.DataFrame({"user": [], "item": []}, dtype=object) if histories is None else histories
+    new_names = np.empty(0, object) if items is None else items.names
+    if items is not None:
+        _refuse_old(served, items)
+    if len(pairs) and not folds_in(served.model):
+        raise IRLLRecError(
+            f"{served.config['model']} knows users by what it has learnt of them alone, so it has nothing for new or "
+            f"grown histories: take IRLLRec, LightGCN's kin or EASE, or train again with these interactions."
+        )
+    people, item_ids = _read(served, pairs, new_names)
+    shape = (len(served.user_tokens) + int((people.known == 0).sum()), len(served.item_tokens) + len(new_names))
+    added = csr_matrix((np.ones(len(pairs), np.float32), (people.places[people.codes], item_ids)), shape)
+    train, known = (_binary(_grown(each, shape) + added) for each in (served.train_items, served.known_items))
+    kind, embeddings = (None, None) if items is None else _embeddings(served, items)
+    user_vectors = item_vectors = weights = None
+    if _gives_vectors(served):
+        user_vectors, item_vectors = _vectors(served, embeddings, train, people)
+    elif items is not None:
+        raise _reads_no_text(served)
+    else:
+        weights = item_weights(served.model)
+    new_users = people.names[people.known == 0]
+    _log.info(
+        f"{len(people.names) - len(new_users)} users of the data set with more interactions, {len(new_users)} new "
+        f"users, {len(new_names)} new items."
+    )
+    without = int((np.diff(train.indptr)[1:] == 0).sum())
+    if without:
+        _log.info(f"{without} users have no interactions: popularity ranks the items for them.")
+    own = {field.name: getattr(served, field.name) for field in fields(Served)} | {
+        "user_tokens": _with_tokens(served.user_tokens, new_users),
+        "item_tokens": _with_tokens(served.item_tokens, new_names),
+        "train_items": train,
+        "known_items": known,
+    }
+    popularity = _popularity(served, shape[1])
+    new = (items, kind, embeddings, user_vectors, item_vectors, weights, people.names, popularity)
+    return Extended(*own.values(), *new)
+
+
+def _refuse_old(served: Served, items: NewItems) -> None:
+    if not hasattr(served.model, "vectors_of_texts") or served.model.item_text_kind is None:
+        raise _reads_no_text(served)
+    known = pd.Index(served.item_names.to_numpy(zero_copy_only=False)[1:])
+    old = known.get_indexer(pd.Index(items.names)) >= 0
+    if old.any():
+        raise IRLLRecError(
+            f"{items.origin} has {int(old.sum())} items that the data set has, first {items.names[old][0]!r}: leave "
+            f"them out; new items are those that the training did not know."
+        )
+    twice = pd.Series(items.names).duplicated().to_numpy()
+    if twice.any():
+        raise IRLLRecError(f"{items.origin} has the item {items.names[twice][0]!r} twice: keep one row an item.")
+
+
+def _reads_no_text(served: Served) -> IRLLRecError:
+    return IRLLRecError(
+        f"{served.config['model']} of this checkpoint has no map from texts to vectors, so it has nothing for new "
+        f"items: take a model that reads texts, such as IRLLRec with profile_weight above 0 and `unseen_items: text`."
+    )
+
+
+def _gives_vectors(served: Served) -> bool:
+    ours = zoo.find(served.config["model"])
+    return bool(ours and ours.gives_vectors)
+
+
+def _read(served: Served, pairs: pd.DataFrame, new_names: np.ndarray) -> tuple[_People, np.ndarray]:
+    """Who and what the interactions are of."""
+    names = np.concatenate([served.item_names.to_numpy(zero_copy_only=False)[1:], new_names])
+    item_ids = pd.Index(names).get_indexer(pd.Index(pairs["item"])) + 1
+    if (item_ids == 0).any():
+        unknown = pairs["item"].to_numpy()[item_ids == 0]
+        raise IRLLRecError(
+            f"{len(unknown)} of the {len(pairs)} interactions of the histories are with items that are neither in the "
+            f"data set nor new, first {unknown[0]!r}: give these items as new ones, or leave the interactions out."
+        )
+    codes, different = pd.factorize(pairs["user"])
+    known = pd.Index(served.user_names.to_numpy(zero_copy_only=False)[1:]).get_indexer(pd.Index(different)) + 1
+    places = known.copy()
+    places[known == 0] = len(served.user_tokens) + np.arange((known == 0).sum())
+    return _People(np.asarray(different, object), known, places, codes), item_ids
+
+
+def _embeddings(served: Served, items: NewItems) -> tuple[str, np.ndarray]:
+    """The kind whose table the model reads of items, and the new items' embeddings [m, dim], as wide as that."""
+    found = tables(served.config, served.train)
+    kind = served.model.item_text_kind
+    kind = kind if kind in found else next(iter(found))  # one table may serve for both
+    table = found[kind].item
+    assert table is not None  # `tables`
+    made = table.metadata
+    embeddings = items.embeddings
+    if embeddings is None:
+        tokens = escape_tokens(pa.array(items.names, pa.string())).to_numpy(zero_copy_only=False)
+        embeddings = embed_alike(served.config, served.train, made, table.origin, tokens, items.texts)
+    elif embeddings.shape[1] != made.dim or (items.encoder and made.encoder and items.encoder != made.encoder):
+        raise IRLLRecError(
+            f"{items.origin} comes from {items.encoder or 'an unknown encoder'}, {embeddings.shape[1]} wide, and the "
+            f"model's texts ({table.origin}) from {made.encoder or 'an unknown one'}, {made.dim} wide: embed the new "
+            f"items with the model's encoder."
+        )
+    missing = ~embeddings.any(axis=1)
+    if missing.any():
+        raise IRLLRecError(
+            f"{int(missing.sum())} of the {len(missing)} items of {items.origin} have no text that the encoder knows, "
+            f"first {items.names[missing][0]!r}: give them texts, or leave them out."
+        )
+    return kind, embeddings
+
+
+def _vectors(
+    served: Served, embeddings: np.ndarray | None, train: csr_matrix, people: _People
+) -> tuple[Tensor, Tensor]:
+    """[n_users, d] and [n_items, d], those of the data set first."""
+    model = served.model
+    users, item_vectors = model.scoring_embeddings()
+    texts = None
+    if embeddings is not None:
+        narrow = narrowed(served.config, served.train, model.item_text_kind, embeddings)
+        texts = torch.as_tensor(narrow).to(users)
+    if texts is not None:
+        item_vectors = torch.cat([item_vectors, model.vectors_of_texts(texts)])
+    vectors = torch.cat([users, users.new_zeros(train.shape[0] - len(users), users.shape[1])])
+    if len(people.names):
+        folded = model.fold_in(train[people.places], people.known, texts)
+        vectors = vectors.index_copy(0, torch.as_tensor(people.places, device=users.device), folded)
+    return vectors, item_vectors
+
+
+def _popularity(served: Served, n_items: int) -> Tensor:
+    counts = np.asarray(served.train_items.sum(axis=0)).ravel()
+    scores = torch.zeros(n_items)
+    scores[: len(counts)] = by_counts(counts, served.item_tokens)
+    return scores
+
+
+def _with_tokens(tokens: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """The tokens, and below those of new names."""
+    return np.concatenate([tokens, escape_tokens(pa.array(new, pa.string())).to_numpy(zero_copy_only=False)])
+
+
+def _grown(matrix: csr_matrix, shape: tuple[int, int]) -> csr_matrix:
+    grown = matrix.copy()
+    grown.resize(shape)
+    return grown
+
+
+def _binary(matrix: csr_matrix) -> csr_matrix:
+    matrix = matrix.tocsr()
+    matrix.data[:] = 1
+    return matrix

@@ -1,0 +1,82 @@
+"""Further texts, embedded as those of a table were."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..data.training import TrainingTokens
+from ..errors import IRLLRecError
+from ..tables.table_file import TableMetadata
+from .default import feature_texts
+from .encoders import Encoder, TfidfSvdEncoder, embed_texts
+
+
+def embed_alike(config, train, made: TableMetadata, origin: str, tokens: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """Embed further texts of items.
+
+    Args:
+        config: RecBole's settings of the training.
+        train: the training data set.
+        made: how the table was made.
+        origin: what messages call the table.
+        tokens: [m] str, whose texts they are.
+        texts: [m] str.
+
+    Returns:
+        [m, dim] float32; zeros for a text in which there is nothing to embed.
+
+    Raises:
+        IRLLRecError: the table does not say how, or its encoder cannot be had now.
+    """
+    with _encoder(config, train, made, origin) as encoder:
+        table = embed_texts(encoder, tokens, texts, source=None, origin="The new items")
+    found = table.metadata
+    if (found.encoder, found.dim) != (made.encoder, made.dim):
+        raise IRLLRecError(
+            f"The texts of {origin} were embedded with {made.encoder}, {made.dim} wide, and the new items' with "
+            f"{found.encoder}, {found.dim} wide: embed the new items with the first, and give the table."
+        )
+    return table.embeddings
+
+
+@contextmanager
+def _encoder(config, train, made: TableMetadata, origin: str) -> Iterator[Encoder]:
+    asked: dict[str, Any] = dict(made.encoding or {})
+    name = asked.pop("encoder", "tfidf-svd" if (made.encoder or "").startswith("tfidf-svd ") else None)
+    if name == "tfidf-svd":
+        yield _of_features(config, train, made, origin)
+    elif name == "sentence-transformers":
+        from .local_encoder import SentenceTransformerEncoder
+
+        yield SentenceTransformerEncoder(**asked)
+    elif name == "openai":
+        from .remote_encoder import OpenAIEncoder
+
+        cache = Path(config["data_path"]) / f"{config['dataset']}.embeddings.sqlite"
+        with closing(OpenAIEncoder(cache=cache, **asked)) as encoder:
+            yield encoder
+    else:
+        raise IRLLRecError(
+            f"{origin} does not say how its texts were embedded ({made.encoder or 'encoder unknown'}): give the new "
+            f"items with their embeddings, a Parquet file with the columns token and embedding."
+        )
+
+
+def _of_features(config, train, made: TableMetadata, origin: str) -> TfidfSvdEncoder:
+    """TF-IDF learns its space from the data set's features: learnt again, it is the same."""
+    tokens = TrainingTokens(train).tokens
+    users, items = (np.sort(tokens[side]) for side in ("user", "item"))
+    nothing = pd.DataFrame({"user": [], "item": []}, dtype=object)
+    _, of_items, of_users = feature_texts(config, users, items, nothing)
+    for texts in ([*of_items, *of_users], [*of_items]):
+        encoder = TfidfSvdEncoder(texts)
+        if encoder.name == made.encoder:
+            return encoder
+    raise IRLLRecError(
+        f"{origin} was made from other features than those that are there now: restore the .item and .user files of "
+        f"the training, or make the table and the model again."
+    )
