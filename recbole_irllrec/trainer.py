@@ -12,6 +12,7 @@ import torch
 from recbole.trainer import Trainer
 from recbole.utils import dict2str, set_color
 
+from . import warm_start
 from .data.features import ids_fingerprint
 from .errors import IRLLRecError
 from .files import atomic_write
@@ -39,6 +40,8 @@ class IRLLRecTrainer(Trainer):
         self._next_epoch = 0
         self._terms: dict[str, float] = {}
         self._ids: str | None = None
+        self._tokens: dict[str, str] = {}
+        self._resumed = False
         self._restored_loader: torch.Tensor | None = None
         if config["resume"] is True:
             self.saved_model_file = str(Path(self.checkpoint_dir) / f"{self._run_name()}.pth")
@@ -58,10 +61,13 @@ class IRLLRecTrainer(Trainer):
         self._saved = saved
         self._epoch_on_disk: int | None = None
         dataset = train_data.dataset
+        self._tokens = warm_start.tokens_of(dataset)
         self._ids = ids_fingerprint(
             *(dataset.field2id_token[field] for field in (dataset.uid_field, dataset.iid_field))
         )
         self._resume_by_setting()
+        if self.config["warm_start"] and not self._resumed:
+            warm_start.begin(self.model, self.config["warm_start"], dataset)
         if self._finished:
             _log.info(f"The run {self.saved_model_file} had finished: nothing is left to train.")
             self.eval_collector.data_collect(train_data)
@@ -137,7 +143,7 @@ class IRLLRecTrainer(Trainer):
         if not self._is_writer:
             return
         path = kwargs.pop("saved_model_file", self.saved_model_file)
-        _save(self._state(epoch) | {"other_parameter": self.model.other_parameter()}, path)
+        _save(self._state(epoch) | {"other_parameter": self.model.other_parameter(), "tokens": self._tokens}, path)
         if verbose:
             _log.info(set_color("Saving current", "blue") + f": {path}")
 
@@ -190,6 +196,7 @@ class IRLLRecTrainer(Trainer):
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise IRLLRecError(f"{self._run_file} is a run of another model or dataset: {reason}.") from None
+        self._resumed = True
         self.start_epoch = run["epoch"] + 1
         self.cur_step = run["cur_step"]
         self.best_valid_score = run["best_valid_score"]

@@ -265,7 +265,12 @@ class GraphEncoder(LightGCN):
         raise NotImplementedError
 
     def start_of_new(
-        self, histories: csr_matrix, passed: list[Tensor], layers: list[Tensor], of_items: Tensor
+        self,
+        histories: csr_matrix,
+        passed: list[Tensor],
+        layers: list[Tensor],
+        of_items: Tensor,
+        trained_users: np.ndarray | None = None,
     ) -> Tensor:
         """[n, d], what stands for E_0 of users that have none.
 
@@ -274,13 +279,40 @@ class GraphEncoder(LightGCN):
             passed: see `folding.passed_on`.
             layers: E_0..E_L, each [N, d].
             of_items: [n_items - 1 + m, d], E_0 of these items.
+            trained_users: [n_users - 1] bool, those to learn from; None for all with interactions.
         """
         n_users, start = self.graph.n_users, layers[0]
         trained = self.interaction_matrix.tocsr()[1:, 1:]
-        has_history = torch.as_tensor(np.diff(trained.indptr) > 0, device=start.device)
+        learn_from = np.diff(trained.indptr) > 0
+        learn_from = torch.as_tensor(learn_from if trained_users is None else learn_from & trained_users)
         seen = folding.features(trained, [layer[:n_users] for layer in layers[1:]], start[n_users:])
         of = folding.features(histories, passed, of_items)
-        return folding.regressed(seen[has_history], start[:n_users][has_history], of)
+        return folding.regressed(seen[learn_from], start[:n_users][learn_from], of)
+
+    @torch.no_grad()
+    def begin_new(self, users: np.ndarray, items: np.ndarray) -> None:
+        """Give E_0 to users and items that have none, where the others are trained (``warm_start``).
+
+        Args:
+            users: [n] and items: [m] their places, without the padding.
+        """
+        if self.user_embedding is None or self.item_embedding is None:
+            return
+        self.eval()
+        if len(items) and (found := self.start_of_new_items(items)) is not None:
+            self.item_embedding.weight[torch.from_numpy(items + 1)] = found
+        if len(users) and self.folds_in:
+            histories = self.interaction_matrix.tocsr()[1:, 1:]
+            is_new = np.isin(np.arange(self.graph.n_users), users)
+            n_users, layers = self.graph.n_users, self.propagate(None)
+            degrees = self.graph.degrees[n_users:].cpu().numpy()
+            passed = folding.passed_on(histories[is_new], [layer[n_users:] for layer in layers[:-1]], degrees)
+            start = self.start_of_new(histories[is_new], passed, layers, layers[0][n_users:], ~is_new)
+            self.user_embedding.weight[torch.from_numpy(np.flatnonzero(is_new) + 1)] = start
+
+    def start_of_new_items(self, items: np.ndarray) -> Tensor | None:
+        """[m, d], what an encoder that reads texts has for E_0 of items at these places [m]; None if it has nothing."""
+        return None
 
     def _forget_scores(self) -> None:
         self.restore_user_e, self.restore_item_e = None, None

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import ModelType
@@ -111,6 +112,20 @@ class AlignedEncoder(GraphEncoder):
     def layers_of_texts(self, texts: Tensor, layers: list[Tensor]) -> list[Tensor]:
         """See `GraphEncoder.layers_of_texts`."""
         return [self._text_map.regression(layer[self._known_text], texts) for layer in layers]
+
+    def start_of_new_items(self, items: np.ndarray) -> Tensor | None:
+        """See `GraphEncoder.start_of_new_items`; an item without a text has the others' mean."""
+        has_text = self._has_item_text
+        if has_text is None:
+            return None
+        is_new = torch.as_tensor(np.isin(np.arange(self.graph.n_items), items), device=has_text.device)
+        known = (has_text & ~is_new).nonzero()[:, 0]
+        if len(known) < 2:
+            return None
+        start, s = self.item_embedding.weight[1:], self.settings
+        text_map = TextMap(self._item_texts[known], s.unseen_sharpness, s.unseen_reg_weight, s.unseen_neighbours)
+        found = text_map.regression(start[known], self._item_texts[is_new])
+        return torch.where(has_text[is_new][:, None], found, start[known].mean(dim=0))
 
     @property
     def item_text_kind(self) -> str | None:

@@ -59,6 +59,7 @@ class RunSettings(Part):
 
     part = "run"
     resume: bool | str
+    warm_start: str | None
 
 
 class PresetSettings(Part):
