@@ -47,19 +47,19 @@ def begin(model: Any, path: str | os.PathLike[str], dataset: Any) -> None:
     before = {side: state["tokens"][side].split("\n") for side in ("user", "item")}
     now = {side: told.split("\n") for side, told in tokens_of(dataset).items()}
     rows = {side: _rows(now[side], before[side], path, side) for side in now}
-    left = []
+    begun: dict[str, Tensor] = {}
     for name, parameter in model.state_dict().items():
-        given = state["state_dict"].get(name)
-        side = next((side for side in rows if side in name), None)
-        if given is None or not _copied(
-            parameter, given, None if side is None else rows[side], len(before[side or "user"])
-        ):
-            left.append(name)
-    if not {name for name in model.state_dict() if name.endswith("_embedding.weight")} - set(left):
+        side = next((side for side in rows if side in name), "user")
+        if (given := state["state_dict"].get(name)) is not None:
+            found = _begun(parameter, given, rows[side], len(before[side]))
+            begun |= {} if found is None else {name: found}
+    left = [name for name in model.state_dict() if name not in begun]
+    if not any(name.endswith("_embedding.weight") for name in begun):
         raise IRLLRecError(
             f"{path} has no embeddings that fit this model: begin from a checkpoint of {type(model).__name__} with the "
             f"same embedding_size."
         )
+    model.load_state_dict(begun, strict=False)
     new = {side: np.flatnonzero(of < 0) for side, of in rows.items()}
     if hasattr(model, "begin_new"):
         model.begin_new(new["user"] - 1, new["item"] - 1)
@@ -82,16 +82,14 @@ def _rows(now: list[str], before: list[str], path: str | os.PathLike[str], side:
     return rows
 
 
-def _copied(parameter: Tensor, given: Tensor, rows: np.ndarray | None, n_before: int) -> bool:
-    """Copy into a parameter what fits, a row each where it has rows of users or items; whether that was so."""
-    if rows is not None and parameter.dim() and given.shape[1:] == parameter.shape[1:]:
+def _begun(parameter: Tensor, given: Tensor, rows: np.ndarray, n_before: int) -> Tensor | None:
+    """What a parameter begins with: a row each where it has rows of users or items; None if nothing fits."""
+    if parameter.dim() and given.shape[1:] == parameter.shape[1:]:
         for padding in (0, 1):  # rows it lacks
             if (len(given), len(parameter)) == (n_before - padding, len(rows) - padding):
                 own = rows[padding:] - padding
                 known = torch.from_numpy(own >= 0)
-                parameter[known] = given[torch.from_numpy(own[own >= 0])].to(parameter)
-                return True
-    if given.shape == parameter.shape:
-        parameter.copy_(given)
-        return True
-    return False
+                found = parameter.clone()
+                found[known] = given[torch.from_numpy(own[own >= 0])].to(parameter)
+                return found
+    return given if given.shape == parameter.shape else None

@@ -18,6 +18,7 @@ from .settings.schemas import (
     AlphaRecSettings,
     BIGCFSettings,
     CollectiveEASESettings,
+    ContentMeanSettings,
     DCCFSettings,
     EncoderSettings,
     IRLLRecSettings,
@@ -147,6 +148,7 @@ _MODELS = {
         *(
             Model(name, f"recbole_irllrec.model.text_ease:{name}", settings, has_chance=False)
             for name, settings in (
+                ("ContentMean", ContentMeanSettings),
                 ("CollectiveEASE", CollectiveEASESettings),
                 ("AdditiveEASE", AdditiveEASESettings),
                 ("L3AE", L3AESettings),

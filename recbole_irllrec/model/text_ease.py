@@ -74,6 +74,15 @@ class TextEASE(GeneralRecommender):
         return torch.sparse_csr_tensor(crow, col, ones, rows.shape, check_invariants=False).to(self.device)
 
 
+class ContentMean(TextEASE):
+    """No interaction but the user's own: items by the likeness of their texts to the mean text of the user's items."""
+
+    def solve(self, gram: Tensor, text: Tensor) -> Tensor:
+        weights = torch.mm(text, text.T, out=gram)
+        weights.diagonal().zero_()
+        return weights
+
+
 class CollectiveEASE(TextEASE):
     """EASE whose items are described by their texts beside their users (see `linear.collective_ease`)."""
 

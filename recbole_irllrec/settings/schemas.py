@@ -245,17 +245,22 @@ class IRLLRecSettings(AlignmentSettings, UnseenItemsSettings, LightGCNSettings):
     """All that IRLLRec adds."""
 
 
-class TextEASESettings(TextSettings, EvaluationSettings):
-    """Of the linear models with text (`model/text_ease.py`)."""
+class ContentMeanSettings(TextSettings, EvaluationSettings):
+    """Of a model that reads the items' texts alone."""
 
     text_sides = ("item",)
 
     text_kind: Literal["profile", "intent"]
-    reg_weight: float = Field(gt=0, allow_inf_nan=False)
 
     @property
     def text_kinds(self) -> tuple[str, ...]:
         return (self.text_kind,)
+
+
+class TextEASESettings(ContentMeanSettings):
+    """Of the linear models with text (`model/text_ease.py`)."""
+
+    reg_weight: float = Field(gt=0, allow_inf_nan=False)
 
 
 class CollectiveEASESettings(TextEASESettings):
