@@ -16,7 +16,7 @@ from .evaluation import FullRanking
 from .settings.sources import read_settings
 
 HOT, COLD = "hot", "cold"
-CANNOT = "cannot score unseen items"
+CANNOT = "cannot score unseen items"  # what stands in place of metrics on the board of cold ones
 T = TypeVar("T")
 
 
@@ -81,7 +81,7 @@ def told(name: str, size: Mapping[str, int], model: str, tested: Mapping, popula
         model: its name.
         tested, popular: metrics of the test, those of boards as `named` names them.
     """
-    head = f"On {name} items alone"
+    head = f"On {titled(name)}"
     if not size["interactions"]:
         return f"{head}: no test interaction is with one."
 
@@ -91,6 +91,11 @@ def told(name: str, size: Mapping[str, int], model: str, tested: Mapping, popula
 
     of = f"{size['items']:,} items, {size['users']:,} users"
     return f"{head} ({of}) {model}: {reached(tested)}; popularity: {reached(popular)}."
+
+
+def titled(name: str) -> str:
+    """How people read a board's name."""
+    return f"{name} items alone"
 
 
 def _items(train: Any) -> dict[str, torch.Tensor]:
