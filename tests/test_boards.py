@@ -53,6 +53,17 @@ def by_hand(scores, candidates, seen, wanted, k):
     return dict(zip((f"recall@{k}", f"ndcg@{k}", f"mrr@{k}"), np.array(found).T, strict=True))
 
 
+def gauc_by_hand(scores, candidates, seen, wanted):
+    """How often a wanted item lies above another one, averaged over users by their numbers of wanted items."""
+    found, weights = [], []
+    for user, items in wanted.items():
+        others = [item for item in np.flatnonzero(candidates) if item not in seen[user] | items]
+        if others:
+            found.append(np.mean([scores[user, item] > scores[user, others] for item in items]))
+            weights.append(len(items))
+    return np.average(found, weights=weights)
+
+
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), masks_valid=st.booleans())
 def test_a_board_is_ranked_as_by_hand(seed, masks_valid):
@@ -65,7 +76,7 @@ def test_a_board_is_ranked_as_by_hand(seed, masks_valid):
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(Path(folder), *parts, item=None, user=None)
         given = {"data_path": folder, "benchmark_filename": PARTS, "checkpoint_dir": folder, "show_progress": False}
-        given |= {"metrics": ["Recall", "NDCG", "MRR", "ItemCoverage"], "topk": [1, 3], "valid_metric": "MRR@3"}
+        given |= {"metrics": ["Recall", "NDCG", "MRR", "GAUC", "ItemCoverage"], "topk": [1, 3], "valid_metric": "MRR@3"}
         given |= {**BOARDS, "mask_valid_in_test": masks_valid, "metric_decimal_place": 8, "eval_batch_size": 50}
         config = Config("BPR", "tiny", config_dict=given)
         train_data, _, test_data = data_preparation(config, create_dataset(config))
@@ -97,6 +108,7 @@ def test_a_board_is_ranked_as_by_hand(seed, masks_valid):
             for metric, values in by_hand(scores, candidates, seen, wanted, k).items():
                 assert found[name].per_user[metric].to_numpy() == pytest.approx(values, abs=1e-6)
                 assert found[name].metrics[metric] == pytest.approx(values.mean(), abs=1e-6)
+        assert found[name].metrics["gauc"] == pytest.approx(gauc_by_hand(scores, candidates, seen, wanted), abs=1e-6)
         size = boards.sizes(known, test_data._dataset)[name]
         n_interactions = sum(map(len, wanted.values()))
         assert size == {"items": candidates.sum(), "interactions": n_interactions, "users": len(wanted)}
