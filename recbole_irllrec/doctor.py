@@ -202,7 +202,7 @@ def dataset(config: Config) -> Iterator[Check]:
     except IRLLRecError as error:
         yield Check("data set", "loading", "fail", str(error))
         return
-    yield from _splits(parts)
+    yield from _splits(config, parts)
     yield from _texts(config, folder, name, parts[0])
 
 
@@ -235,7 +235,7 @@ def _atomic_files(config: Config, folder: Path, name: str) -> Iterator[Check]:
                 yield Check("data set", path.name, "ok", _size(path.stat().st_size))
 
 
-def _splits(parts) -> Iterator[Check]:
+def _splits(config: Config, parts) -> Iterator[Check]:
     """How many interactions each part has."""
     train = parts[0]
     sizes = ", ".join(f"{len(part)} {name}" for name, part in zip(_PARTS, parts, strict=True))
@@ -248,7 +248,10 @@ def _splits(parts) -> Iterator[Check]:
         yield Check("data set", "split", "ok", found)
     for side, field, n in (("users", train.uid_field, train.user_num), ("items", train.iid_field, train.item_num)):
         cold = n - 1 - len(np.unique(train.inter_feat[field]))
-        if cold:
+        if cold and side == "items" and config["item_boards"]:
+            found = f"{cold} items have no training interaction: they have a board of their own (item_boards)"
+            yield Check("data set", "cold items", "ok", found)
+        elif cold:
             how = f"graph models know nothing of them; filter with {side[:-1]}_inter_num_interval, if they matter"
             yield Check("data set", f"cold {side}", "warn", f"{cold} {side} have no training interaction", how)
 

@@ -6,6 +6,7 @@ ranks for the test set (RecBole masks the validation items, too), and ``valid_us
 
 import copy
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from recbole.evaluator.register import metrics_dict
 from . import zoo
 from .errors import IRLLRecError
 
+# What a data loader depends on.
 SETTINGS = ("mask_valid_in_test", "valid_users")
 # A batch of a model of ours holds so many scores (64 MiB), whatever the number of items.
 _SCORES = 1 << 24
@@ -28,6 +30,8 @@ class FullRanking(FullSortEvalDataLoader):
     RecBole ranks ``eval_batch_size // n_items`` users at a time, at least one. That stays for its own models, some of
     which hold far more than the scores of a batch.
     """
+
+    candidates: torch.Tensor | None = None  # the items that are ranked, [n_items] bool; None for all
 
     def __init__(self, config, dataset, sampler, shuffle=False):
         if getattr(sampler, "phase", None) == "test" and config["mask_valid_in_test"] is False:
@@ -44,9 +48,34 @@ class FullRanking(FullSortEvalDataLoader):
             self.step = max(self.step, _SCORES // n_items)
             self.set_batch_size(self.step * n_items)
 
+    def among(self, candidates: torch.Tensor) -> "FullRanking | None":
+        """The same where some items alone are ranked, and the interactions with them alone count.
+
+        Args:
+            candidates: these items, [n_items] bool.
+
+        Returns:
+            None if there is no such interaction.
+        """
+        dataset = self._dataset
+        counted = candidates[dataset.inter_feat[self.iid_field]]
+        if not counted.any():
+            return None
+        loader = FullRanking(self.config, dataset.copy(dataset.inter_feat[counted]), self._sampler)
+        loader.candidates = candidates
+        return loader
+
+    def collate_fn(self, index):
+        users, history, *positive = super().collate_fn(index)
+        if self.candidates is not None:
+            masked = (~self.candidates).repeat(len(users), 1)  # as the trainer's scores, which it indexes with this
+            masked[history] = True
+            history = masked
+        return users, history, *positive
+
 
 def check(config) -> None:
-    """Refuse what these two settings cannot be, and a validation metric that is not among those computed.
+    """Refuse what these settings cannot be, and a validation metric that is not among those computed.
 
     Raises:
         IRLLRecError: a value that makes no sense, or one with an evaluation that does not rank all items of users.
@@ -59,12 +88,18 @@ def check(config) -> None:
             f"The setting valid_metric is {config['valid_metric']}, which metrics {config['metrics']} and topk "
             f"{config['topk']} do not give: name one of them, with its cutoff as in NDCG@10, or add it to them."
         )
-    masked, n = (config[name] for name in SETTINGS)
+    masked, n, boards = (config[name] for name in (*SETTINGS, "item_boards"))
     if masked not in (None, True, False):
         raise IRLLRecError(f"The setting mask_valid_in_test is {masked!r}: give True (RecBole's way) or False.")
     if n is not None and (type(n) is not int or n < 1):
         raise IRLLRecError(f"The setting valid_users is {n!r}: give the number of users to validate on, at least 1.")
-    for name, phase, used in (("mask_valid_in_test", "test", masked is False), ("valid_users", "valid", n is not None)):
+    if boards not in (None, True, False):
+        raise IRLLRecError(f"The setting item_boards is {boards!r}: give True or False.")
+    used_in = (
+        *(("mask_valid_in_test", "test", masked is False), ("valid_users", "valid", n is not None)),
+        ("item_boards", "test", boards is True),
+    )
+    for name, phase, used in used_in:
         mode = config["eval_args"]["mode"][phase]
         if used and (mode != "full" or config["repeatable"]):
             raise IRLLRecError(
@@ -73,16 +108,21 @@ def check(config) -> None:
             )
 
 
-def per_user(trainer, data) -> pd.DataFrame:
-    """What an evaluation measures, before it is averaged over the users.
+class Measured(NamedTuple):
+    """What an evaluation measures."""
+
+    metrics: dict[str, float]  # what ``trainer.evaluate`` returns
+    # Before it is averaged: a row a user, in the order of the loader: ``user``, its token, and a column a metric and
+    # cutoff, such as ``recall@10``.
+    per_user: pd.DataFrame
+
+
+def measured(trainer, data) -> Measured:
+    """Evaluate a model as it is.
 
     Args:
-        trainer: a RecBole trainer with its model, which is evaluated as it is.
-        data: a loader that ranks all items, such as RecBole's ``test_data``.
-
-    Returns:
-        A row a user, in the order of the loader: ``user``, its token, and a column a metric and cutoff, such as
-        ``recall@10``; their means are what ``trainer.evaluate`` returns.
+        trainer: a RecBole trainer with its model.
+        data: a loader that ranks all items, such as RecBole's ``test_data``, or some of them.
     """
     columns: dict[str, np.ndarray] = {}
 
@@ -99,12 +139,13 @@ def per_user(trainer, data) -> pd.DataFrame:
     for metric in metrics:
         metric.topk_result = remembering(metric)
     try:
-        trainer.evaluate(data, load_best_model=False)
+        averages = trainer.evaluate(data, load_best_model=False)
     finally:
         for metric in metrics:
             del metric.topk_result
     dataset = data._dataset
-    return pd.DataFrame({"user": dataset.id2token(dataset.uid_field, data.uid_list.numpy()), **columns})
+    users = dataset.id2token(dataset.uid_field, data.uid_list.numpy())
+    return Measured({name: float(value) for name, value in averages.items()}, pd.DataFrame({"user": users, **columns}))
 
 
 def _sample_users(dataset, n: int, seed: int):

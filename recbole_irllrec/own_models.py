@@ -73,6 +73,7 @@ def register(model: AnyClass, **defaults: Any) -> AnyClass:
             preset=parent.preset if parent else "",
             gives_vectors=is_encoder and getattr(model, "full_sort_predict", None) is GraphEncoder.full_sort_predict,
             own_trainer=(is_encoder or is_aligned) and not zoo.has_recboles_trainer(recboles),
+            scores_unseen=parent.scores_unseen if parent else is_encoder and is_aligned,
             ranks_in_blocks=is_encoder,
             registered=model,
         )

@@ -17,6 +17,7 @@ from recbole.evaluator import Collector, Evaluator
 from recbole.trainer import Trainer
 from recbole.utils import EvaluatorType, ModelType
 
+from . import boards
 from .compat.baselines import by_counts
 from .objective import Objective
 
@@ -38,12 +39,16 @@ def evaluate(config: Config, train: Any, data: Any) -> dict[str, float] | None:
         data: a loader of what is evaluated, such as RecBole's ``test_data``.
 
     Returns:
-        What ``Trainer.evaluate`` returns for a model; None where there is nothing to evaluate, and for metrics of
-        predicted values such as AUC or RMSE, since a count predicts none.
+        What ``Trainer.evaluate`` returns for a model, and the metrics of the board of hot items where the settings ask
+        for boards; None where there is nothing to evaluate, and for metrics of predicted values such as AUC or RMSE,
+        since a count predicts none.
     """
     if config["eval_type"] != EvaluatorType.RANKING:
         return None
-    found = _Evaluation(config, _ByCounts(train, config["device"]), train).evaluate(data, load_best_model=False)
+    evaluation = _Evaluation(config, _ByCounts(train, config["device"]), train)
+    found = evaluation.evaluate(data, load_best_model=False)
+    if found and (hot := boards.loaders(config, train, data).get(boards.HOT)):
+        found |= boards.named(boards.HOT, evaluation.evaluate(hot, load_best_model=False))
     return found and {name: float(value) for name, value in found.items()}
 
 
@@ -157,6 +162,7 @@ class _Found(NamedTuple):
     tested: Metrics
     popular: Metrics
     course: Course
+    on_boards: list[str]  # a line a board
 
 
 # What was found for the run that is going on.
@@ -166,12 +172,15 @@ _run: ContextVar[list[_Found] | None] = ContextVar("run", default=None)
 def beside(run: Callable[[], dict[str, Any]], speaks: bool) -> dict[str, Any]:
     """A run of RecBole's ``run_recbole``, with popularity in its result and, as its last line, in its log.
 
+    Where the settings ask for boards, the metrics on them are in the result, too, and a line of each in the log.
+
     Args:
         run: calls RecBole's function, which takes its trainer from `trainers`.
         speaks: whether this process writes the log.
 
     Returns:
-        Its result, with ``popularity_result``: what `evaluate` returns for the test.
+        Its result, with ``popularity_result``: what `evaluate` returns for the test. The boards' metrics are among
+        those of both.
     """
     found: list[_Found] = []
     token = _run.set(found)
@@ -181,8 +190,12 @@ def beside(run: Callable[[], dict[str, Any]], speaks: bool) -> dict[str, Any]:
         _run.reset(token)
     result["popularity_result"] = found[-1].popular if found else None
     if found and speaks:
-        line, below = compared(*found[-1])
-        getLogger(__name__).log(WARNING if below else INFO, line)
+        *about, on_boards = found[-1]
+        log = getLogger(__name__)
+        for line in on_boards:
+            log.info(line)
+        line, below = compared(*about)
+        log.log(WARNING if below else INFO, line)
     return result
 
 
@@ -209,16 +222,25 @@ def _comparing(trainer: type[Trainer], found: list[_Found]) -> type[Trainer]:
         def evaluate(self, eval_data, *args, **kwargs):
             before = np.random.get_state()
             tested = super().evaluate(eval_data, *args, **kwargs)
-            if self._trained_on is not None:
+            if (train := self._trained_on) is not None:
                 after = np.random.get_state()
                 np.random.set_state(before)  # an evaluation that draws negatives draws the same
-                popular = evaluate(self.config, self._trained_on, eval_data)
+                popular = evaluate(self.config, train, eval_data)
                 np.random.set_state(after)
                 if popular:
+                    own = _Evaluation(self.config, self.model, train)
+                    for name, board in boards.scored(self.config, train, eval_data).items():
+                        tested.update(boards.named(name, own.evaluate(board, load_best_model=False)))
+                    on_boards = _on_boards(self.config, train, eval_data._dataset, tested, popular)
                     epochs = len(self.train_loss_dict)
                     best = epochs - self.cur_step * self.eval_step
                     course = Course(epochs, best, lost_patience=epochs < self.epochs)
-                    found.append(_Found(self.config, tested, popular, course))
+                    found.append(_Found(self.config, tested, popular, course, on_boards))
             return tested
 
     return Comparing
+
+
+def _on_boards(config: Config, train: Any, test: Any, tested: Metrics, popular: Metrics) -> list[str]:
+    sizes = boards.sizes(train, test) if config["item_boards"] else {}
+    return [boards.told(name, size, config["model"], tested, popular) for name, size in sizes.items()]

@@ -51,6 +51,7 @@ class Model:
     # Our trainer: named loss terms, plain checkpoints, exact resuming. Without it RecBole's of the model's type.
     own_trainer: bool = False
     has_chance: bool = True  # whether another seed gives another model
+    scores_unseen: bool = False  # whether texts tell it something of items without training interactions
     # Scores need no more memory than their own: many users may be ranked at once.
     ranks_in_blocks: bool = True
     registered: type | None = None  # the class, where a user has registered it
@@ -114,6 +115,7 @@ def _encoder(encoder: str, alignment: str = "") -> Model:
         preset=encoder or "LightGCN",
         gives_vectors=True,
         own_trainer=True,
+        scores_unseen=bool(alignment),
     )
 
 
@@ -133,6 +135,7 @@ _MODELS = {
             preset="LightGCN",
             gives_vectors=True,
             own_trainer=True,
+            scores_unseen=True,
         ),
         *(_encoder(name) for name in _ENCODERS if name),
         *(_encoder(name, "IRLLRec") for name in _ENCODERS if name),
@@ -144,9 +147,10 @@ _MODELS = {
             preset="AlphaRec",
             gives_vectors=True,
             own_trainer=True,
+            scores_unseen=True,
         ),
         *(
-            Model(name, f"recbole_irllrec.model.text_ease:{name}", settings, has_chance=False)
+            Model(name, f"recbole_irllrec.model.text_ease:{name}", settings, has_chance=False, scores_unseen=True)
             for name, settings in (
                 ("ContentMean", ContentMeanSettings),
                 ("CollectiveEASE", CollectiveEASESettings),

@@ -14,7 +14,7 @@ from command import refusal, run, start
 from tiny_data import SETTINGS, write_tiny, write_tiny_tables
 
 from recbole_irllrec import IRLLRecError
-from recbole_irllrec.benchmark import results
+from recbole_irllrec.benchmark import plots, results, tables
 from recbole_irllrec.benchmark.execute import execute
 from recbole_irllrec.benchmark.plan import Options, continued, read_variants, referred, rows, shared
 from recbole_irllrec.benchmark.results import begin, read_plan, read_results, write_plan
@@ -132,6 +132,51 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
     assert "spaces/IRLLRec.yaml; it says: “Few, for the time”." in (OUT / "report.md").read_text()
 
 
+def test_three_boards_of_a_split_with_cold_items():
+    """All items, hot ones and cold ones, in every table, plot and test; validation is on all items."""
+    write_tiny(Path("data"))
+    run("data", "split", "tiny", "--data-path", "data", "--name", "cold", "--cold-items", 0.2, "--seed", 1)
+    asked = [*ARGUMENTS, "--dataset", "cold", "--tune-samples", 0, "--epochs", 1, "--models", "AlphaRec,L3AE,BPR"]
+    printed = " ".join(run(*asked, "--metrics", "Recall,NDCG,ItemCoverage", "--out", OUT).stdout.split())
+    found = read_results(OUT)
+    sizes = found.plan["boards"]
+    assert tables.boards_of(found) == ["", "hot", "cold"]
+    assert sizes["hot"]["items"] == 48 and sizes["cold"]["items"] == 12
+    assert sum(size["interactions"] for size in sizes.values()) == found.plan["split"]["interactions"]["test"]
+
+    by_board = {board: tables.summary(found, board) for board in tables.boards_of(found)}
+    measured = ["Recall@5", "Recall@10", "NDCG@5", "NDCG@10"]
+    assert by_board[""].head == ["model", *measured, "ItemCoverage@5", "ItemCoverage@10"]
+    assert by_board["hot"].head == by_board["cold"].head == ["model", *measured]
+    runs = found.runs.set_index("model")
+    for board, prefix in (("", ""), ("hot", "hot_"), ("cold", "cold_")):
+        rows = {row[0].text: row[1:] for row in by_board[board].rows}
+        assert rows["AlphaRec"][2].text == f"{runs.loc['AlphaRec', f'{prefix}ndcg@5']:.4f}"
+        assert by_board[board].title in printed
+    assert [cell.text for cell in rows["BPR"]] == ["cannot score unseen items", "-", "-", "-"]
+
+    tests = pd.read_csv(OUT / "tests.csv")
+    of_cold = tests[tests["metric"].str.startswith("cold_")]
+    assert set(of_cold["model"]) == {"L3AE"} and (of_cold["users"] == sizes["cold"]["users"]).all()
+    assert set(tests.loc[tests["metric"].str.startswith("hot_"), "model"]) == {"L3AE", "BPR"}
+    per_user = pd.read_parquet(OUT / "per_user.parquet").query("model == 'AlphaRec'")
+    for metric in ("hot_recall@5", "cold_recall@5"):
+        assert per_user[metric].mean() == pytest.approx(runs.loc["AlphaRec", metric], abs=1e-5)
+    assert "cold_recall@5" in pd.read_csv(OUT / "summary.csv")
+
+    popular = found.plan["popularity"]
+    texts = {file: (OUT / file).read_text() for file in ("tables.tex", "report.md", "report.html")}
+    for text in texts.values():
+        for board in ("", " on hot items alone", " on cold items alone"):
+            assert text.count(f"Test metrics{board}, mean") == text.count(f"AlphaRec against each{board}, paired") == 1
+        assert "cannot score unseen items" in text
+    for text in (texts["report.md"], texts["report.html"]):
+        assert f"protocol on hot items alone: Recall@5 {popular['hot_recall@5']:.4f}, " in text
+        assert "training interactions) cannot score unseen items." in text
+        assert "Validation, and so selection, is on all items." in text
+    assert {f"Test metrics on {board} items alone" for board in ("hot", "cold")} < plots.figures(found).keys()
+
+
 def test_the_test_set_has_no_say(tmp_path):
     """In what is chosen; the runs that come after it have processes of their own, which take long."""
     options = Options(["BPR"], seeds=0, tune_samples=3)
@@ -177,6 +222,7 @@ def test_results_of_another_split_or_protocol_are_not_added_to(here):
             "whose protocol is recbole, and here it is paper",
         ),
         (shared(rows(replace(options, topk=[5]), {}), splits, ""), r"whose topk is \[10\], and here it is \[5\]"),
+        (shared(rows(options, {"item_boards": True}), splits, ""), "whose item_boards is False, and here it is True"),
     ):
         with pytest.raises(IRLLRecError, match=words):
             continued(plan, changed, OUT)

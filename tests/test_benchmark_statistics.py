@@ -34,6 +34,27 @@ def test_spread_over_seeds_is_the_sample_deviation_in_the_order_of_the_runs():
     assert np.isnan(deviations.loc["a", "recall@10"])
 
 
+def test_users_and_models_without_a_number_are_left_out_of_the_tests():
+    users = frame(n_seeds=2)
+    some = users["user"].isin([f"u{n}" for n in range(20)])
+    here = {"cold_recall@10": users["recall@10"].where(some & (users["model"] != "Pop"))}
+    found = paired_tests(users.assign(**here), "IRLLRec", ["recall@10", "cold_recall@10"])
+    alone = paired_tests(users[some], "IRLLRec", ["recall@10"]).set_index("model").loc["BPR"]
+    assert list(zip(found["metric"], found["model"], found["users"], strict=True)) == [
+        ("recall@10", "BPR", N),
+        ("recall@10", "Pop", N),
+        ("cold_recall@10", "BPR", 20),
+    ]
+    last = found.iloc[-1]
+    assert (last["difference"], last["t"]) == (alone["difference"], alone["t"]) and last["t_holm"] == last["t"]
+    assert paired_tests(users.assign(**here), "Pop", ["cold_recall@10"]).empty
+
+
+def test_a_column_that_no_run_has_is_no_number():
+    means, deviations = over_seeds(pd.DataFrame({"model": ["a", "a"], "recall@10": [1.0, 2.0]}), ["cold_recall@10"])
+    assert means["cold_recall@10"].isna().all() and deviations["cold_recall@10"].isna().all() and len(means) == 1
+
+
 def test_ranks():
     means = pd.Series([0.2, 0.5, np.nan, 0.5, 0.1])
     assert ranks(means).fillna(0).tolist() == [2, 1, 0, 1, 3]

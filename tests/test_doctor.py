@@ -215,6 +215,9 @@ def test_splits():
     _checks, bad = look(**SPLIT)
     assert bad["split"].status == "warn" and "0 valid" in bad["split"].found
     assert bad["cold items"].found == "1 items have no training interaction"
+    checks, on_boards = look(**SPLIT, item_boards=True)
+    assert on_boards.keys() == bad.keys() - {"cold items"}
+    assert any("1 items have no training interaction: they have a board" in check.found for check in checks)
     _checks, bad = look()
     assert "benchmark_filename: [train, valid, test]" in bad["tiny.inter"].found
     (own / "tiny.inter").write_text(INTER + "".join(f"{u}\t{i}\n" for u, i in [*TRAIN, *VALID, *TEST]))

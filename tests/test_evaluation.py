@@ -13,7 +13,7 @@ from text_files import TEST, VALID, write_dataset
 from text_files import TRAIN as SMALL_TRAIN
 
 from recbole_irllrec import IRLLRecError
-from recbole_irllrec.evaluation import per_user
+from recbole_irllrec.evaluation import measured
 
 TRAIN = [*SMALL_TRAIN, ("u4", "i5")]  # else one of the users would know all items
 NO_TEXT = {"profile_weight": 0, "pairwise_weight": 0, "translation_weight": 0, "matching_weight": 0}
@@ -84,7 +84,7 @@ def test_metrics_by_user_average_to_recboles(small):
     train_data, _, test_data = data_preparation(config, create_dataset(config))
     trainer = get_trainer(config["MODEL_TYPE"], "IRLLRec")(config, get_model("IRLLRec")(config, train_data.dataset))
     trainer.eval_collector.data_collect(train_data)
-    found = per_user(trainer, test_data)
+    found = measured(trainer, test_data).per_user
     expected = trainer.evaluate(test_data, load_best_model=False)
     assert len(found) == 120 and found["user"].is_unique and set(found) == {"user", *expected}
     for name, value in expected.items():

@@ -15,7 +15,7 @@ from recbole.evaluator.register import metric_types, metrics_dict
 from recbole.utils import EvaluatorType
 from recbole.utils.argument_list import training_arguments
 
-from .. import zoo
+from .. import boards, zoo
 from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
 from ..runs.space import (
@@ -283,6 +283,7 @@ def shared(rows: Sequence[Row], splits: Splits, how: str) -> Plan:
             "items": splits.train.item_num - 1,
         },
         "protocol": "recbole" if common["mask_valid_in_test"] else "paper",
+        "boards": boards.sizes(splits.train, splits.test) if common.get("item_boards") else {},
         **{name: common[name] for name in ("metrics", "topk", "valid_metric")},
         "models": {},
         "commands": [],
@@ -298,7 +299,8 @@ def continued(before: Plan, now: Plan, folder: Path) -> Plan:
 
     def compared(plan: Plan) -> dict[str, Any]:
         prints = {f"{part} set": fingerprint[:16] for part, fingerprint in plan["split"]["fingerprints"].items()}
-        return {name: plan[name] for name in ("dataset", "protocol", "metrics", "topk", "valid_metric")} | prints
+        shared = {name: plan[name] for name in ("dataset", "protocol", "metrics", "topk", "valid_metric")}
+        return shared | {"item_boards": bool(plan.get("boards"))} | prints  # older folders have none
 
     there = compared(before)
     for name, value in compared(now).items():

@@ -15,7 +15,7 @@ def figures(results: Results) -> dict[str, Figure]:
     names = tables.metric_names(results)
     selected = results.plan["valid_metric"].lower()
     found = {
-        "Test metrics": _bars(results, names),
+        **_all_bars(results),
         f"{names[selected]} against training time": _against_time(results, selected, names[selected]),
         "Learning curves": _curves(results, selected, names[selected]),
     }
@@ -29,6 +29,16 @@ def _colours(results: Results) -> dict[str, str]:
     """A colour a model, the same in all figures."""
     scale = qualitative.D3
     return {model: scale[n % len(scale)] for n, model in enumerate(results.plan["models"])}
+
+
+def _all_bars(results: Results) -> dict[str, Figure]:
+    """Of all items, and of each board on which a model has been measured."""
+    names = {board: tables.metric_names(results, board) for board in tables.boards_of(results)}
+    return {
+        f"Test metrics{tables.on(board)}": _bars(results, of_board)
+        for board, of_board in names.items()
+        if any(name in results.runs for name in of_board)
+    }
 
 
 def _bars(results: Results, names: dict[str, str]) -> Figure:

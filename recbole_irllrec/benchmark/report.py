@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from .. import html_page, popularity
+from .. import boards, html_page, popularity
 from ..errors import IRLLRecError
 from ..files import atomic_write
 from ..runs.folder import write_table
@@ -42,11 +42,13 @@ def write_report(results: Results, folder: Path) -> list[Path]:
         "trials.csv": results.trials,
         "failures.csv": results.failures,
     }
-    shown = [tables.summary(results), tables.tests(results, compared), tables.costs(results), tables.chosen(results)]
+    summaries = {board: tables.summary(results, board) for board in tables.boards_of(results)}
+    tests = [tables.tests(results, compared, board) for board in summaries]
+    others = [*(table for table in tests if table.rows), tables.costs(results), tables.chosen(results)]
     texts = {
-        "tables.tex": "\n".join(map(tables.latex, shown)),
-        "report.md": _markdown(results, shown),
-        "report.html": _page(results, shown),
+        "tables.tex": "\n".join(map(tables.latex, [*summaries.values(), *others])),
+        "report.md": _markdown(results, summaries, others),
+        "report.html": _page(results, summaries, others),
     }
     for name, frame in frames.items():
         write_table(frame, folder / name)
@@ -56,13 +58,21 @@ def write_report(results: Results, folder: Path) -> list[Path]:
     return [folder / name for name in (*texts, *frames)]
 
 
-def beside_popularity(results: Results) -> list[str]:
-    """What popularity reaches, in a line, and one for each model that lies below; nothing where it was not measured."""
+def beside_popularity(results: Results, board: str = tables.OVERALL) -> list[str]:
+    """What popularity reaches, in a line; nothing where it was not measured.
+
+    For all items, a line more for each model that lies below.
+    """
     popular = results.plan.get("popularity")  # older folders do not tell it
     if not popular:
         return []
-    told = ", ".join(f"{title} {popular[name]:.4f}" for name, title in tables.metric_names(results).items())
-    lines = [f"{popularity.NAME} reaches on the same split, by the same protocol: {told}."]
+    names = tables.metric_names(results, board)
+    told = ", ".join(f"{title} {popular[name]:.4f}" for name, title in names.items() if name in popular)
+    if not told:
+        return [f"{popularity.NAME} {boards.CANNOT}."]
+    lines = [f"{popularity.NAME} reaches on the same split, by the same protocol{tables.on(board)}: {told}."]
+    if board:
+        return lines
     metric = results.plan["valid_metric"]
     means, _ = over_seeds(results.runs, [metric.lower()])
     for model, reached in means[metric.lower()].items():
@@ -86,23 +96,32 @@ def _title(results: Results) -> str:
     return f"Benchmark on {results.plan['dataset']}"
 
 
-def _markdown(results: Results, shown: list[tables.Table]) -> str:
+def _markdown(results: Results, summaries: dict[str, tables.Table], others: list[tables.Table]) -> str:
+    def section(table: tables.Table) -> str:
+        return f"## {table.title}\n\n{tables.markdown(table)}"
+
     parts = [f"# {_title(results)}\n"]
-    summary, *others = [f"## {table.title}\n\n{tables.markdown(table)}" for table in shown]
-    parts += [summary, *(f"{line}\n" for line in beside_popularity(results)), *others]
+    for board, table in summaries.items():
+        parts += [section(table), *(f"{line}\n" for line in beside_popularity(results, board))]
+    parts += map(section, others)
     parts.append("## How it was measured\n")
     parts += [f"**{name}.** {text}\n" for name, text in facts(results)]
     parts += ["**Commands.**\n", *(f"    {command}" for command in results.plan["commands"]), ""]
     return "\n".join(parts)
 
 
-def _page(results: Results, shown: list[tables.Table]) -> str:
-    summary, *others = [f"<h2>{html.escape(table.title)}</h2>\n{tables.as_html(table)}" for table in shown]
-    beside = [f"<p>{html.escape(line)}</p>" for line in beside_popularity(results)]
+def _page(results: Results, summaries: dict[str, tables.Table], others: list[tables.Table]) -> str:
+    def section(table: tables.Table) -> str:
+        return f"<h2>{html.escape(table.title)}</h2>\n{tables.as_html(table)}"
+
+    parts = []
+    for board, table in summaries.items():
+        lines = beside_popularity(results, board)
+        parts += [section(table), *(f"<p>{html.escape(line)}</p>" for line in lines)]
     told = [f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in facts(results)]
     commands = html.escape("\n".join(results.plan["commands"]))
     measured = f"<h2>How it was measured</h2>\n<dl>{''.join(told)}<dt>Commands</dt><dd><pre>{commands}</pre></dd></dl>"
-    body = "\n".join([summary, *beside, html_page.plots(plots.figures(results)), *others, measured])
+    body = "\n".join([*parts, html_page.plots(plots.figures(results)), *map(section, others), measured])
     return html_page.html_page(_title(results), _STYLE, body)
 
 
@@ -119,6 +138,8 @@ def facts(results: Results) -> Iterator[tuple[str, str]]:
     yield "Split", f"One for all runs, {split['how']}. Fingerprints: {prints}."
     masked = {"recbole": "the training and validation items", "paper": "the training items alone"}[plan["protocol"]]
     yield "Protocol", f"{plan['protocol']}: all items are ranked, without {masked} of the user in the test."
+    if plan.get("boards"):
+        yield "Boards", _boards(plan)
     yield (
         "Selection",
         f"By {plan['valid_metric']} on validation, of settings and of the epoch. The test set is looked at once a run, "
@@ -147,6 +168,17 @@ def facts(results: Results) -> Iterator[tuple[str, str]]:
         if n_trials := int(failed["seed"].isna().sum()):
             which.append("a trial" if n_trials == 1 else f"{n_trials} trials")
         yield f"Failed: {model}, {' and '.join(which)}", str(error)
+
+
+def _boards(plan: dict[str, Any]) -> str:
+    told = [
+        f"{name} {size['items']:,} items, {size['interactions']:,} test interactions of {size['users']:,} users"
+        for name, size in plan["boards"].items()
+    ]
+    return (
+        "Hot items have training interactions, cold ones have none. On a board its items alone are ranked, and the "
+        f"test interactions with them alone count: {'; '.join(told)}. Validation, and so selection, is on all items."
+    )
 
 
 def _different(values: pd.Series) -> str:
@@ -205,7 +237,7 @@ def _space(row: dict[str, Any]) -> str:
 
 
 def _common(row: dict[str, Any]) -> str:
-    told = ("metrics", "topk", "valid_metric", "mask_valid_in_test", "metric_decimal_place")
+    told = ("metrics", "topk", "valid_metric", "mask_valid_in_test", "item_boards", "metric_decimal_place")
     return ", ".join(f"{name}: {value}" for name, value in row["common"].items() if name not in told) + "."
 
 

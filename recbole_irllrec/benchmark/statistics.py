@@ -12,12 +12,12 @@ def over_seeds(runs: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame
 
     Args:
         runs: a row a run: ``model``, and the columns.
-        columns: numbers.
+        columns: numbers; of one that is not there they are NaN.
 
     Returns:
         The means and the sample standard deviations (n - 1; NaN of one seed): a row a model, in the order of the runs.
     """
-    groups = runs.groupby("model", sort=False)[list(columns)]
+    groups = runs.reindex(columns=["model", *columns]).groupby("model", sort=False)
     return groups.mean(), groups.std()
 
 
@@ -37,12 +37,12 @@ def paired_tests(users: pd.DataFrame, reference: str, metrics: Sequence[str]) ->
     Args:
         users: a row a model, seed and user: ``model``, ``seed``, ``user`` and the metrics.
         reference: the model that is compared with the others.
-        metrics: columns of ``users``.
+        metrics: columns of ``users``; a user without a number counts for none.
 
     Returns:
-        A row a metric and other model: ``metric``, ``model``, ``users`` (the number of pairs), ``difference`` (the mean
-        of reference - model), ``better`` and ``worse`` (the numbers of users for whom the reference is), ``t`` and
-        ``wilcoxon`` (p values), ``t_holm`` and ``wilcoxon_holm`` (corrected).
+        A row a metric and other model, if there are pairs: ``metric``, ``model``, ``users`` (the number of pairs),
+        ``difference`` (the mean of reference - model), ``better`` and ``worse`` (the numbers of users for whom the
+        reference is), ``t`` and ``wilcoxon`` (p values), ``t_holm`` and ``wilcoxon_holm`` (corrected).
     """
     values = users.groupby(["model", "user"], sort=False, observed=True)[list(metrics)].mean()
     ours = values.loc[reference]
@@ -51,7 +51,8 @@ def paired_tests(users: pd.DataFrame, reference: str, metrics: Sequence[str]) ->
     for metric in metrics:
         for model in others:
             differences = (ours[metric] - values.loc[model][metric]).dropna().round(9).to_numpy()
-            rows.append({"metric": metric, "model": model, **_tests(differences)})
+            if len(differences):
+                rows.append({"metric": metric, "model": model, **_tests(differences)})
     columns = ["metric", "model", "users", "difference", "better", "worse", "t", "wilcoxon", "t_holm", "wilcoxon_holm"]
     found = pd.DataFrame(rows, columns=columns)
     for test in ("t", "wilcoxon"):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from .. import boards
 from ..objective import Objective
 from .results import Results
 from .statistics import over_seeds, ranks
@@ -44,16 +45,26 @@ class Table:
 # ---- what the tables hold --------------------------------------------------------------------------------------------
 
 
-def metric_names(results: Results) -> dict[str, str]:
-    """RecBole's names of the test metrics, such as ``ndcg@10``, and how tables write them."""
+OVERALL = ""  # beside the boards: all items
+
+
+def boards_of(results: Results) -> list[str]:
+    """What the test is measured on: all items, and the boards if the runs have them, but for empty ones."""
+    sizes = results.plan.get("boards", {})  # older folders have none
+    return [OVERALL, *(name for name, size in sizes.items() if size["interactions"] and metric_names(results, name))]
+
+
+def metric_names(results: Results, board: str = OVERALL) -> dict[str, str]:
+    """The test metrics' names, such as ``ndcg@10`` or ``cold_ndcg@10``, and how tables write them."""
     names = [f"{metric}@{k}" for metric in results.plan["metrics"] for k in results.plan["topk"]]
     names += [metric for metric in results.plan["metrics"]]  # those without a cutoff, such as GAUC
-    return {name.lower(): name for name in names if name.lower() in results.runs}
+    found = {name.lower(): name for name in names if name.lower() in results.runs}
+    return boards.named(board, found) if board else found
 
 
 def per_user_metrics(results: Results) -> list[str]:
-    """Those of the test metrics that each user has."""
-    return [name for name in metric_names(results) if name in results.users]
+    """Those of the test metrics that users have, on boards, too."""
+    return [name for board in boards_of(results) for name in metric_names(results, board) if name in results.users]
 
 
 def model_names(results: Results) -> dict[str, str]:
@@ -67,17 +78,25 @@ def model_names(results: Results) -> dict[str, str]:
     }
 
 
-def summary(results: Results) -> Table:
+def on(board: str) -> str:
+    """What a title adds for a board."""
+    return f" on {boards.titled(board)}" if board else ""
+
+
+def summary(results: Results, board: str = OVERALL) -> Table:
     """The test metrics: mean ± standard deviation over the seeds."""
-    names = metric_names(results)
+    names = metric_names(results, board)
     means, deviations = over_seeds(results.runs, list(names))
     written = {}
     for name in names:
         best = ranks(means[name].round(4), Objective(name).smaller_is_better)
         columns = zip(means[name], deviations[name], best, strict=True)
-        cells = [_cell(mean, deviation, "{:.4f}", int(rank)) for mean, deviation, rank in columns]
+        cells = [_cell(mean, deviation, "{:.4f}", rank) for mean, deviation, rank in columns]
         written[name] = dict(zip(means.index, cells, strict=True))
-    return _by_model("Test metrics, mean ± standard deviation over the seeds", results, names, written)
+    if board:
+        unknown = means.index[means.isna().all(axis=1)]
+        written[next(iter(names))] |= dict.fromkeys(unknown, Cell(boards.CANNOT))
+    return _by_model(f"Test metrics{on(board)}, mean ± standard deviation over the seeds", results, names, written)
 
 
 def costs(results: Results) -> Table:
@@ -94,17 +113,17 @@ def costs(results: Results) -> Table:
     return _by_model("Costs of a run, mean over the seeds", results, names, written)
 
 
-def tests(results: Results, compared: pd.DataFrame) -> Table:
+def tests(results: Results, compared: pd.DataFrame, board: str = OVERALL) -> Table:
     """The reference against each of the other models, as `statistics.paired_tests` has found."""
-    names = metric_names(results)
+    names = metric_names(results, board)
     rows = []
-    for row in compared.to_dict("records"):
+    for row in compared[compared["metric"].isin(names)].to_dict("records"):
         p = [row[name] for name in ("t", "t_holm", "wilcoxon", "wilcoxon_holm")]
         users = f"{row['better']:,} / {row['worse']:,}"
         cells = [row["model"], names[row["metric"]], f"{row['difference']:+.4f}", users, *(f"{one:.2g}" for one in p)]
         rows.append([Cell(text) for text in cells])
     head = ["model", "metric", "difference", "users better / worse", "p, t", "Holm", "p, Wilcoxon", "Holm"]
-    return Table(f"{results.reference} against each, paired by user", head, rows, n_left=2)
+    return Table(f"{results.reference} against each{on(board)}, paired by user", head, rows, n_left=2)
 
 
 def chosen(results: Results) -> Table:
@@ -119,7 +138,8 @@ def chosen(results: Results) -> Table:
 
 def flat(results: Results) -> pd.DataFrame:
     """Metrics and costs as numbers: a row a model, a column each for mean and standard deviation."""
-    names = [*metric_names(results), *(name for name in COSTS if name in results.runs)]
+    metrics = [name for board in boards_of(results) for name in metric_names(results, board)]
+    names = [name for name in (*metrics, *COSTS) if name in results.runs]
     means, deviations = over_seeds(results.runs, names)
     columns = {"seeds": results.runs["model"].value_counts().loc[means.index]}
     for name in names:
@@ -127,10 +147,14 @@ def flat(results: Results) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis("model").reset_index()
 
 
-def _cell(mean: float, deviation: float, form: str, rank: int | None = None) -> Cell:
+def _cell(mean: float, deviation: float, form: str, rank: float | None = None) -> Cell:
     if np.isnan(mean):
         return Cell("-")
-    return Cell(form.format(mean), rank, "" if np.isnan(deviation) else f" ± {form.format(deviation)}")
+    return Cell(
+        form.format(mean),
+        None if rank is None else int(rank),
+        "" if np.isnan(deviation) else f" ± {form.format(deviation)}",
+    )
 
 
 def _by_model(title: str, results: Results, heads: dict[str, str], written: dict[str, dict[str, Cell]]) -> Table:

@@ -176,20 +176,21 @@ def _cutoffs(text: str) -> list[int]:
 
 
 def _show(results: "Results") -> None:
-    """Print the table of metrics, and what stands below it."""
+    """Print the tables of metrics, and what stands below each."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from ..benchmark.report import beside_popularity
-    from ..benchmark.tables import summary
+    from ..benchmark.tables import boards_of, summary
 
-    found = summary(results)
-    table = Table(title=found.title, title_justify="left")
-    for n, name in enumerate(found.head):
-        table.add_column(name, justify="left" if n < found.n_left else "right")
     styles = {1: "bold", 2: "underline"}
-    for row in found.rows:
-        table.add_row(*(Text(cell.text, styles.get(cell.rank or 0, "")).append(cell.rest, "none") for cell in row))
-    Console().print(table)
-    print(*beside_popularity(results), sep="\n")
+    for board in boards_of(results):
+        found = summary(results, board)
+        table = Table(title=found.title, title_justify="left")
+        for n, name in enumerate(found.head):
+            table.add_column(name, justify="left" if n < found.n_left else "right")
+        for row in found.rows:
+            table.add_row(*(Text(cell.text, styles.get(cell.rank or 0, "")).append(cell.rest, "none") for cell in row))
+        Console().print(table)
+        print(*beside_popularity(results, board), sep="\n")

@@ -20,9 +20,9 @@ from recbole.data.utils import create_samplers, get_dataloader
 from recbole.trainer import Trainer
 from recbole.utils import ModelType, get_model, get_trainer, init_seed
 
-from .. import popularity
+from .. import boards, popularity
 from ..errors import IRLLRecError
-from ..evaluation import per_user
+from ..evaluation import measured
 from ..files import atomic_write
 from ..objective import Objective
 from .splits import Settings, Splits, config_of
@@ -43,8 +43,8 @@ class Evaluation(NamedTuple):
 class Tested(NamedTuple):
     """What a model does on the test set."""
 
-    metrics: dict[str, float]
-    per_user: pd.DataFrame  # see `evaluation.per_user`
+    metrics: dict[str, float]  # those of boards by the names that `boards.named` gives
+    per_user: pd.DataFrame  # as of `evaluation.Measured`; NaN on a board without an interaction of the user
     seconds: float  # for ranking and measuring once, without reading the checkpoint
 
 
@@ -148,12 +148,16 @@ def _test(config: Config, splits: Splits, checkpoint: Path) -> Tested:
         trainer, (train_data, test_data) = _build(config, splits, ("train", "test"))
         trainer.eval_collector.data_collect(train_data)
         trainer.saved_model_file = str(checkpoint)
-        metrics = trainer.evaluate(test_data)  # reads the checkpoint
+        metrics = dict(trainer.evaluate(test_data))  # reads the checkpoint
         begun = time.perf_counter()
-        found = per_user(trainer, test_data)
+        users = measured(trainer, test_data).per_user
         seconds = time.perf_counter() - begun
+        for name, board in boards.scored(config, splits.train, test_data).items():
+            found = measured(trainer, board)
+            metrics |= boards.named(name, found.metrics)
+            users = users.join(found.per_user.set_index("user").add_prefix(f"{name}_"), on="user")
         trainer.tensorboard.close()
-    return Tested({name: float(value) for name, value in metrics.items()}, found, seconds)
+    return Tested({name: float(value) for name, value in metrics.items()}, users, seconds)
 
 
 def popularity_of(model: str, splits: Splits, settings: Settings) -> dict[str, float] | None:
