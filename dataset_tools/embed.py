@@ -185,16 +185,6 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
         raise IRLLRecError(f"The encoder {name} needs a model: name it with --encoder-model.")
 
 
-# What of an encoder's options changes its embeddings. Not the endpoint's address: texts and key must not go where the
-# table of a stranger says.
-_TOLD = ("encoder_model", "encoder_name", "prompt", "max_length", "compute_dtype", "dimensions")
-
-
-def encoding_of(name: str, options: Mapping[str, Any]) -> dict[str, str | int | float]:
-    """What a table says of how it was embedded."""
-    return {"encoder": name, **{option: options[option] for option in _TOLD if option in options}}
-
-
 @contextmanager
 def open_encoder(
     name: str, options: Mapping[str, Any], config, texts: Sequence[Texts], each: Callable[..., Iterable] = map
@@ -252,7 +242,7 @@ def embed(
         texts: see `find_texts`.
         dtype: what embeddings are kept in.
         atomic: also write RecBole's atomic files.
-        encoding: what the encoder was made with, see `encoding_of`.
+        encoding: what the encoder was made with, see `data.alike.encoding_of`.
 
     Raises:
         IRLLRecError: see `text.encoders.embed_texts`.

@@ -9,8 +9,7 @@ from scipy.sparse import csr_matrix
 
 from .data.text import SideTables, Table, tables
 from .errors import IRLLRecError
-from .extending import Extended
-from .serving import Served
+from .scorer import Scorer
 
 # They bound the memory whatever users have read and however wide embeddings are.
 _PAIRS = 1 << 20  # (recommended item, training item), compared at once; a single user may have more
@@ -49,14 +48,14 @@ class Explainer:
         }
     )
 
-    def __init__(self, served: Served):
+    def __init__(self, served: Scorer):
         found = tables(served.config, served.train)
         if not found:
             raise IRLLRecError(
                 "There is no table of the items' texts to explain with: name one in item_profile_table or "
                 "item_intent_table, or leave --explain out."
             )
-        self._kinds = {kind: _Kind(served, both, _new_texts(served, kind)) for kind, both in found.items()}
+        self._kinds = {kind: _Kind(served, both, served.further_texts(kind)) for kind, both in found.items()}
         self._item_names = served.item_names
 
     def __call__(self, user: np.ndarray, item: np.ndarray) -> list[pa.Array]:
@@ -81,7 +80,7 @@ class Explainer:
 class _Kind:
     """The texts of one kind."""
 
-    def __init__(self, served: Served, found: SideTables, new: tuple[np.ndarray, np.ndarray] | None):
+    def __init__(self, served: Scorer, found: SideTables, new: tuple[np.ndarray, np.ndarray] | None):
         assert found.item is not None  # `tables`
         self._items = _texts(found.item, served.item_tokens, new)
         self._users = None if found.user is None else _texts(found.user, served.user_tokens)
@@ -102,14 +101,6 @@ class _Kind:
         """The items' texts [n], and those of the user's side [n]."""
         own = np.full(len(user), "", object) if self._users is None else self._users.text[user]
         return self._items.text[item], np.where(because_of > 0, self._items.text[because_of], own)
-
-
-def _new_texts(served: Served, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """The embeddings [m, dim] and the texts [m] of new items, if they are of this kind."""
-    if not isinstance(served, Extended) or served.new_items is None or served.new_kind != kind:
-        return None
-    assert served.new_embeddings is not None
-    return served.new_embeddings, served.new_items.texts
 
 
 def _texts(table: Table, tokens: np.ndarray, new: tuple[np.ndarray, np.ndarray] | None = None) -> _Texts:

@@ -9,13 +9,11 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from . import __version__
 from .errors import IRLLRecError
-from .extending import Extended
 from .files import atomic_write
-from .serving import Served
+from .scorer import Scorer
 from .tables.intents import METADATA_KEY
 
 _ROW_GROUP = 1 << 16  # rows
@@ -31,14 +29,10 @@ class Vectors(NamedTuple):
     metadata: dict[str, Any]  # "metric" is the one to give to the index
 
 
-def vectors(served: Served) -> Vectors:
+def vectors(served: Scorer) -> Vectors:
     """The vectors of a model that was loaded with ``serve(..., vectors=True)``, extended or not."""
-    if isinstance(served, Extended):
-        found = (served.user_vectors, served.item_vectors)
-    else:
-        with torch.no_grad():
-            found = served.model.scoring_embeddings()
-    users, items = (side[1:].float().cpu().numpy() for side in found)
+    assert served.vectors is not None  # `serve`
+    users, items = (side[1:].float().cpu().numpy() for side in served.vectors)
     unit = all(np.allclose(np.linalg.norm(side, axis=1), 1, atol=1e-4) for side in (users, items))
     metadata = {
         "model": served.config["model"],

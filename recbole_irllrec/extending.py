@@ -1,7 +1,7 @@
 """A served model with items and users that training never saw: items by their texts, users by their histories."""
 
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -12,37 +12,27 @@ import torch
 from scipy.sparse import csr_matrix, issparse
 from torch import Tensor
 
-from . import zoo
 from .compat.baselines import by_counts
+from .data.alike import embed_alike
+from .data.new_rows import NewItems
 from .data.text import narrowed, tables
 from .data.tokens import escape_tokens
 from .errors import IRLLRecError
 from .model.folding import folds_in, item_weights
-from .serving import Served
-from .text.alike import embed_alike
+from .scorer import Scorer
+from .tables.table_file import rows_present
 
 _log = logging.getLogger(__name__)
 
 
-class NewItems(NamedTuple):
-    """Items that the data set does not have."""
-
-    names: np.ndarray  # [m] str, what they are called outside
-    texts: np.ndarray  # [m] str; "" where there is none
-    embeddings: np.ndarray | None  # [m, dim] of these texts, zeros where there is none; None to embed them
-    encoder: str | None  # what made the embeddings, where that is known
-    origin: str  # what messages call them
-
-
 @dataclass(frozen=True, eq=False)
-class Extended(Served):
+class Extended(Scorer):
     """Scores for what the data set has and for what is new. Known ids stay, new users and items follow them."""
 
     new_items: NewItems | None
     new_kind: str | None  # which of the data set's texts theirs are like
     new_embeddings: np.ndarray | None  # [m, dim] of their texts, as wide as in that kind's table
-    user_vectors: Tensor | None  # [n_users, d]; None for a model without vectors
-    item_vectors: Tensor | None  # [n_items, d]
+    extended_vectors: tuple[Tensor, Tensor] | None  # [n_users, d] and [n_items, d]; None for a model without
     weights: Any  # of a model without vectors: [n_items, n_items], what an item says for another
     people: np.ndarray  # [p] str, the users of the histories
     popularity: Tensor  # [n_items] in [0, 1], for users without a history
@@ -57,18 +47,35 @@ class Extended(Served):
         """[n_users] bool."""
         return np.diff(self.train_items.indptr) > 0
 
-    @cached_property
+    @property
     def vectors(self) -> tuple[Tensor, Tensor] | None:
+        """See `Scorer.vectors`."""
+        return self.extended_vectors
+
+    @cached_property
+    def ranking_vectors(self) -> tuple[Tensor, Tensor] | None:
         """[n_users, d + 1] and [n_items, d + 1]; the last number ranks by popularity for users without a history."""
-        if self.user_vectors is None or self.item_vectors is None:
+        if self.vectors is None:
             return None
-        known = torch.as_tensor(self.has_history).to(self.user_vectors)[:, None]
-        users = torch.cat([self.user_vectors * known, 1 - known], dim=1)
-        return users, torch.cat([self.item_vectors, self.popularity.to(self.item_vectors)[:, None]], dim=1)
+        users, items = self.vectors
+        known = torch.as_tensor(self.has_history).to(users)[:, None]
+        return torch.cat([users * known, 1 - known], dim=1), torch.cat(
+            [items, self.popularity.to(items)[:, None]], dim=1
+        )
+
+    def further_texts(self, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """See `Scorer.further_texts`."""
+        if self.new_items is None or self.new_kind != kind:
+            return None
+        assert self.new_embeddings is not None
+        return self.new_embeddings, self.new_items.texts
 
     @torch.no_grad()
     def score(self, users: Tensor) -> Tensor:
-        """See `Served.score`."""
+        """See `Scorer.score`."""
+        if self.ranking_vectors is not None:
+            of_users, of_items = self.ranking_vectors
+            return of_users[users] @ of_items.T
         rows = users.cpu().numpy()
         found = self.train_items[rows] @ self.weights
         scores = torch.as_tensor(found.toarray() if issparse(found) else np.asarray(found), dtype=torch.float32)
@@ -86,7 +93,7 @@ class _People(NamedTuple):
 
 
 @torch.no_grad()
-def extend(served: Served, items: NewItems | None = None, histories: pd.DataFrame | None = None) -> Extended:
+def extend(served: Scorer, items: NewItems | None = None, histories: pd.DataFrame | None = None) -> Extended:
     """A served model that also knows new items, and users by new or grown histories.
 
     Args:
@@ -102,46 +109,48 @@ def extend(served: Served, items: NewItems | None = None, histories: pd.DataFram
     pairs = pd.DataFrame({"user": [], "item": []}, dtype=object) if histories is None else histories
     new_names = np.empty(0, object) if items is None else items.names
     if items is not None:
-        _refuse_old(served, items)
-    if len(pairs) and not folds_in(served.model):
-        raise IRLLRecError(
-            f"{served.config['model']} knows users by what it has learnt of them alone, so it has nothing for new or "
-            f"grown histories: take IRLLRec, LightGCN's kin or EASE, or train again with these interactions."
-        )
+        _refuse_items(served, items)
+    if items is None or len(pairs):
+        _refuse_histories(served)
     people, item_ids = _read(served, pairs, new_names)
     shape = (len(served.user_tokens) + int((people.known == 0).sum()), len(served.item_tokens) + len(new_names))
     added = csr_matrix((np.ones(len(pairs), np.float32), (people.places[people.codes], item_ids)), shape)
     train, known = (_binary(_grown(each, shape) + added) for each in (served.train_items, served.known_items))
     kind, embeddings = (None, None) if items is None else _embeddings(served, items)
-    user_vectors = item_vectors = weights = None
-    if _gives_vectors(served):
-        user_vectors, item_vectors = _vectors(served, embeddings, train, people)
-    elif items is not None:
-        raise _reads_no_text(served)
-    else:
-        weights = item_weights(served.model)
+    has_vectors = served.vectors is not None
     new_users = people.names[people.known == 0]
+    made = Extended(
+        served.config,
+        served.model,
+        served.train,
+        user_tokens=_with_tokens(served.user_tokens, new_users),
+        item_tokens=_with_tokens(served.item_tokens, new_names),
+        train_items=train,
+        known_items=known,
+        new_items=items,
+        new_kind=kind,
+        new_embeddings=embeddings,
+        extended_vectors=_vectors(served, embeddings, train, people) if has_vectors else None,
+        weights=None if has_vectors else item_weights(served.model),
+        people=people.names,
+        popularity=_popularity(served, shape[1]),
+    )
     _log.info(
         f"{len(people.names) - len(new_users)} users of the data set with more interactions, {len(new_users)} new "
         f"users, {len(new_names)} new items."
     )
-    without = int((np.diff(train.indptr)[1:] == 0).sum())
-    if without:
+    if without := int((~made.has_history[1:]).sum()):
         _log.info(f"{without} users have no interactions: popularity ranks the items for them.")
-    own = {field.name: getattr(served, field.name) for field in fields(Served)} | {
-        "user_tokens": _with_tokens(served.user_tokens, new_users),
-        "item_tokens": _with_tokens(served.item_tokens, new_names),
-        "train_items": train,
-        "known_items": known,
-    }
-    popularity = _popularity(served, shape[1])
-    new = (items, kind, embeddings, user_vectors, item_vectors, weights, people.names, popularity)
-    return Extended(*own.values(), *new)
+    return made
 
 
-def _refuse_old(served: Served, items: NewItems) -> None:
-    if not hasattr(served.model, "vectors_of_texts") or served.model.item_text_kind is None:
-        raise _reads_no_text(served)
+def _refuse_items(served: Scorer, items: NewItems) -> None:
+    if getattr(served.model, "item_text_kind", None) is None or served.vectors is None:
+        raise IRLLRecError(
+            f"{served.config['model']} of this checkpoint has no map from texts to vectors, so it has nothing for new "
+            f"items: take a model that reads texts, such as IRLLRec with profile_weight above 0 and `unseen_items: "
+            f"text`, and in Python serve it with `texts=True`."
+        )
     known = pd.Index(served.item_names.to_numpy(zero_copy_only=False)[1:])
     old = known.get_indexer(pd.Index(items.names)) >= 0
     if old.any():
@@ -149,24 +158,18 @@ def _refuse_old(served: Served, items: NewItems) -> None:
             f"{items.origin} has {int(old.sum())} items that the data set has, first {items.names[old][0]!r}: leave "
             f"them out; new items are those that the training did not know."
         )
-    twice = pd.Series(items.names).duplicated().to_numpy()
-    if twice.any():
-        raise IRLLRecError(f"{items.origin} has the item {items.names[twice][0]!r} twice: keep one row an item.")
 
 
-def _reads_no_text(served: Served) -> IRLLRecError:
-    return IRLLRecError(
-        f"{served.config['model']} of this checkpoint has no map from texts to vectors, so it has nothing for new "
-        f"items: take a model that reads texts, such as IRLLRec with profile_weight above 0 and `unseen_items: text`."
-    )
+def _refuse_histories(served: Scorer) -> None:
+    if not folds_in(served.model):
+        raise IRLLRecError(
+            f"{served.config['model']} knows users by what it has learnt of them alone, so it has nothing for new or "
+            f"grown histories: take IRLLRec or another graph encoder of this package, EASE or ItemKNN, or train again "
+            f"with these interactions."
+        )
 
 
-def _gives_vectors(served: Served) -> bool:
-    ours = zoo.find(served.config["model"])
-    return bool(ours and ours.gives_vectors)
-
-
-def _read(served: Served, pairs: pd.DataFrame, new_names: np.ndarray) -> tuple[_People, np.ndarray]:
+def _read(served: Scorer, pairs: pd.DataFrame, new_names: np.ndarray) -> tuple[_People, np.ndarray]:
     """Who and what the interactions are of."""
     names = np.concatenate([served.item_names.to_numpy(zero_copy_only=False)[1:], new_names])
     item_ids = pd.Index(names).get_indexer(pd.Index(pairs["item"])) + 1
@@ -183,7 +186,7 @@ def _read(served: Served, pairs: pd.DataFrame, new_names: np.ndarray) -> tuple[_
     return _People(np.asarray(different, object), known, places, codes), item_ids
 
 
-def _embeddings(served: Served, items: NewItems) -> tuple[str, np.ndarray]:
+def _embeddings(served: Scorer, items: NewItems) -> tuple[str, np.ndarray]:
     """The kind whose table the model reads of items, and the new items' embeddings [m, dim], as wide as that."""
     found = tables(served.config, served.train)
     kind = served.model.item_text_kind
@@ -201,7 +204,7 @@ def _embeddings(served: Served, items: NewItems) -> tuple[str, np.ndarray]:
             f"model's texts ({table.origin}) from {made.encoder or 'an unknown one'}, {made.dim} wide: embed the new "
             f"items with the model's encoder."
         )
-    missing = ~embeddings.any(axis=1)
+    missing = ~rows_present(embeddings)
     if missing.any():
         raise IRLLRecError(
             f"{int(missing.sum())} of the {len(missing)} items of {items.origin} have no text that the encoder knows, "
@@ -211,7 +214,7 @@ def _embeddings(served: Served, items: NewItems) -> tuple[str, np.ndarray]:
 
 
 def _vectors(
-    served: Served, embeddings: np.ndarray | None, train: csr_matrix, people: _People
+    served: Scorer, embeddings: np.ndarray | None, train: csr_matrix, people: _People
 ) -> tuple[Tensor, Tensor]:
     """[n_users, d] and [n_items, d], those of the data set first."""
     model = served.model
@@ -229,7 +232,7 @@ def _vectors(
     return vectors, item_vectors
 
 
-def _popularity(served: Served, n_items: int) -> Tensor:
+def _popularity(served: Scorer, n_items: int) -> Tensor:
     counts = np.asarray(served.train_items.sum(axis=0)).ravel()
     scores = torch.zeros(n_items)
     scores[: len(counts)] = by_counts(counts, served.item_tokens)

@@ -16,12 +16,10 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from tqdm import tqdm
 
-from . import zoo
 from .errors import IRLLRecError
 from .explain import Explainer
-from .extending import Extended
 from .files import atomic_write
-from .serving import Served
+from .scorer import Scorer
 from .top_k import blocks_are_quicker, numbers_held, top_k, top_products
 
 # Numbers held at once for a block of users: bounds the memory whatever the numbers of users and items.
@@ -48,7 +46,7 @@ class Recommendations(NamedTuple):
 
 
 def recommend(
-    served: Served,
+    served: Scorer,
     users: np.ndarray,
     k: int,
     items: np.ndarray | None = None,
@@ -118,12 +116,8 @@ class Vectors(NamedTuple):
         return self.users[users] @ self.items.T
 
 
-@torch.no_grad()
-def _scores(served: Served) -> Callable[[Tensor], Tensor] | Vectors:
-    if isinstance(served, Extended):
-        return served.score if served.vectors is None else Vectors(*served.vectors)
-    ours = zoo.find(served.config["model"])
-    return Vectors(*served.model.scoring_embeddings()) if ours and ours.gives_vectors else served.score
+def _scores(served: Scorer) -> Callable[[Tensor], Tensor] | Vectors:
+    return served.score if served.ranking_vectors is None else Vectors(*served.ranking_vectors)
 
 
 class Ranker:

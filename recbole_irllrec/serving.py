@@ -1,60 +1,50 @@
 """A checkpoint made ready to score: the model, without its texts, and the data set whose ids it speaks."""
 
 import os
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pandas as pd
 import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
-from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType, get_model
 from scipy.sparse import csr_matrix
-from torch import Tensor
 
 from . import zoo
 from .data.features import ids_fingerprint
 from .data.loading import split_datasets
-from .data.tokens import unescape_tokens
+from .data.new_rows import interactions, new_items
 from .errors import IRLLRecError
+from .extending import Extended, extend
 from .safe_loading import load
+from .scorer import Scorer
 
 # Models of these kinds score with users' and items' ids alone.
 _SCORES_IDS = (ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.KNOWLEDGE)
 
 
-@dataclass(frozen=True, eq=False)
-class Served:
-    """A trained model and what is known about its users and items. Ids are RecBole's: 0 is padding on each side."""
+class Served(Scorer):
+    """A trained model that was loaded with its data set."""
 
-    config: Config
-    model: AbstractRecommender
-    train: Dataset  # the training interactions
-    user_tokens: np.ndarray  # [n_users] str
-    item_tokens: np.ndarray  # [n_items] str
-    train_items: csr_matrix  # [n_users, n_items] float32, 1 at each training interaction
-    known_items: csr_matrix  # the same with all interactions of the data set, the held-out ones included
+    def extend(self, items: pd.DataFrame | None = None, histories: pd.DataFrame | None = None) -> Extended:
+        """The same model, which also knows new items, and users by new or grown histories, without training.
 
-    @cached_property
-    def user_names(self) -> pa.Array:
-        """[n_users] str, what users are called outside: their tokens, unescaped."""
-        return unescape_tokens(pa.array(self.user_tokens, pa.string()))
+        Args:
+            items: a row an item that the data set does not have; the model must have its texts (``serve(...,
+                texts=True)``). See `data.new_rows.new_items`.
+            histories: a row an interaction. See `data.new_rows.interactions`.
 
-    @cached_property
-    def item_names(self) -> pa.Array:
-        """[n_items] str, what items are called outside: their tokens, unescaped."""
-        return unescape_tokens(pa.array(self.item_tokens, pa.string()))
-
-    @torch.no_grad()
-    def score(self, users: Tensor) -> Tensor:
-        """The scores of all items for each user, [B] int64 -> [B, n_items]; the padding item has one too."""
-        scores = self.model.full_sort_predict(Interaction({self.train.uid_field: users}))
-        return scores.view(len(users), len(self.item_tokens))
+        Raises:
+            IRLLRecError: a frame is refused, or the model cannot do it; see `extending.extend`.
+        """
+        return extend(
+            self,
+            None if items is None else new_items(items, self.config),
+            None if histories is None else interactions(histories, self.config),
+        )
 
 
 def serve(

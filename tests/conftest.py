@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from generation_files import WORDS
 from recbole.config import Config
+from trained import Trained
 
 import recbole_irllrec  # noqa: F401  (registers IRLLRec)
 
@@ -70,6 +71,12 @@ def small(tmp_path_factory) -> dict[str, str]:
     rows = [f"i{i}\tthe {' '.join(rng.choice(WORDS, 3))}\tkind {kind[i]}" for i in range(150)]
     (own / "small.item").write_text("\n".join(["item_id:token\ttitle:token_seq\tclass:token_seq", *rows, ""]))
     return {"data_path": str(own.parent)}
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, small) -> Trained:
+    """Models trained on the data set "small", each once."""
+    return Trained(tmp_path_factory.mktemp("trained"), small["data_path"])
 
 
 @pytest.fixture

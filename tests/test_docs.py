@@ -148,3 +148,37 @@ def test_a_small_sweep():
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (DOCS / page).read_text(encoding="utf-8")):
         assert (DOCS / target).exists(), target
+
+
+def test_day_after_day(monkeypatch):
+    """What is new on Tuesday is recommended on Monday, and Tuesday begins where Monday ended."""
+
+    def write(pairs, n_items: int, tail: str) -> None:
+        purchases = [(f"c{u}", f"p{i}", f"2024-05-{1 + (u + i) % 28:02}") for u, i in pairs]
+        pd.DataFrame(purchases, columns=["customer", "product", "time"]).to_csv(f"purchases{tail}.csv", index=False)
+        products(range(n_items)).to_csv(f"products{tail}.csv", index=False)
+
+    def products(places) -> pd.DataFrame:
+        return pd.DataFrame(
+            [(f"p{n}", f"the {WORDS[n % 8]} {WORDS[n % 5]} one", CATEGORIES[n % 4]) for n in places],
+            columns=["product", "title", "category"],
+        )
+
+    pairs = interactions(40, 32)
+    write([(u, i) for u, i in pairs if u < 36 and i < 28], 30, "")  # p28 and p29 are in the catalogue and not bought
+    write(pairs, 32, "-tuesday")
+    products([30, 31]).rename(columns={"product": "item_id"}).to_csv("arrived.csv", index=False)
+    clicks = [("c1", "p30"), ("a new one", "p4"), ("a new one", "p30"), ("another", "p28")]
+    pd.DataFrame(clicks, columns=["user", "item"]).to_csv("clicks.csv", index=False)
+    Path("dataset").mkdir(exist_ok=True)
+    printed = execute("daily.md", "From Monday to Tuesday")
+    monday, now, arrivals, tuesday = (
+        pd.read_parquet(f"{name}.parquet") for name in ("monday", "now", "arrivals", "tuesday")
+    )
+    assert set(monday["user"]) == {f"c{n}" for n in range(36)} and {"p28", "p29"} & set(monday["item"])
+    assert set(now["user"]) == {"c1", "a new one", "another"} and {"p30", "p31"} & set(now["item"])
+    assert set(arrivals["item"]) == {"p30", "p31"} and len(arrivals) == 2 * 36
+    assert not len(now.merge(pd.read_csv("clicks.csv"), on=["user", "item"]))
+    assert set(tuesday["user"]) == {f"c{n}" for n in range(40)}
+    assert {"p30", "p31"} < set(pd.read_parquet("vectors-now/items.parquet")["token"])
+    assert "Beginning from" in printed or "cosine" in printed

@@ -16,10 +16,11 @@ import torch
 from command import full_disk, in_a_process
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recbole.quick_start import load_data_and_model, run_recbole
+from recbole.quick_start import load_data_and_model
 from recbole.utils.case_study import full_sort_scores
 from scipy.sparse import csr_matrix
 from text_files import ITEMS, TRAIN, USERS, VALID, fingerprint, table, write_dataset
+from trained import NO_TEXT, train
 
 from recbole_irllrec import IRLLRecError, explain, recommend
 from recbole_irllrec.cli import app
@@ -27,20 +28,9 @@ from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.recommend import SCHEMA, Ranker, Recommendations, ids_of, read_tokens, write_tables
 from recbole_irllrec.serving import serve
 
-NO_TEXT = dict.fromkeys(["profile_weight", "pairwise_weight", "translation_weight", "matching_weight"], 0)
 # The data set "tiny" with an item that most users have not seen.
 TRAINED = [*TRAIN, ("u4", "i5")]
 PROPERTY = settings(max_examples=60, deadline=None)
-
-
-def train(folder, model, dataset, **config) -> Path:
-    """Train for an epoch in a folder; returns the checkpoint."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr("sys.argv", ["test"])
-        run_recbole(model, dataset, config_dict={"epochs": 1, "show_progress": False, **config})
-    (checkpoint,) = (path for path in (folder / "saved").glob(f"{model}-*.pth") if ".resume" not in path.name)
-    return checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -206,6 +206,7 @@ def embed(
     from recbole_irllrec.dataset_tools import embed as pipeline
 
     from ..cluster import each_block, only_on_cpus
+    from ..data.alike import encoding_of
     from ..data.loading import refuse_absent
     from ..errors import IRLLRecError
 
@@ -240,10 +241,8 @@ def embed(
         each_block(address) as each,
         pipeline.open_encoder(encoder, options, config, found, each) as opened,
     ):
-        made = pipeline.embed(
-            config, opened, found, np.dtype(dtype).type, atomic, pipeline.encoding_of(encoder, options)
-        )
-        for table, paths in made:
+        told = encoding_of(encoder, options)
+        for table, paths in pipeline.embed(config, opened, found, np.dtype(dtype).type, atomic, told):
             _say_written(table, paths)
 
 

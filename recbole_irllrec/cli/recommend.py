@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from ..serving import Served
+    from ..scorer import Scorer
 
 # On the screen:
 _SHOWN = 10  # users
@@ -202,7 +202,7 @@ def _serve(
     vectors: bool = False,
     new_items: Path | None = None,
     histories: Path | None = None,
-) -> "Served":
+) -> "Scorer":
     from rich.console import Console
 
     from ..dataset_tools.new_rows import read_histories, read_new_items

@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from .. import zoo
 from ..errors import IRLLRecError
 from ..tables.intents import IntentTable, open_table
-from ..tables.table_file import Rows, TableFile
+from ..tables.table_file import Rows, TableFile, rows_present
 from ..text.default import cache_folder, default_tables
 from ..text.reduction import Projection, fit_projection
 from .training import SIDES, TrainingTokens
@@ -178,7 +178,7 @@ class _Reader:
         """Further embeddings, [m, dim], no wider than those of this kind."""
         wide = self._wide(kind, sources) if "user" in sides else self._wide_of_items(kind, sources)
         projection = self._projection(kind, wide)
-        return embeddings if projection is None else projection.apply(embeddings, embeddings.any(axis=1))
+        return embeddings if projection is None else projection.apply(embeddings, rows_present(embeddings))
 
     def _wide(self, kind: str, sources: _Sources) -> list[Rows]:
         if not self._use_default:

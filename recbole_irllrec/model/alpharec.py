@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,9 +37,13 @@ class AlphaRec(GraphEncoder):
         history = self.interaction_matrix.tocsr()[1:, 1:].astype(dtype)
         history.sum_duplicates()
         history.data[:] = 1
-        n_texts = (history @ found.present.astype(dtype)).clip(1)
-        means = (history @ embedding) / n_texts[:, None]
-        return torch.from_numpy(np.concatenate([means, embedding]))
+        return torch.cat([self._means(history, embedding), torch.from_numpy(embedding)])
+
+    @staticmethod
+    def _means(histories: csr_matrix, texts: np.ndarray) -> Tensor:
+        """[n, D] means of the texts [m, D] of users' items, [n, m], without those that have none, which are zeros."""
+        n_texts = (histories @ texts.any(axis=1).astype(texts.dtype)).clip(1)
+        return torch.from_numpy((histories.astype(texts.dtype) @ texts) / n_texts[:, None])
 
     def get_ego_embeddings(self) -> Tensor:
         return self.tower(self.texts.to(self.dtype))
@@ -58,18 +63,18 @@ class AlphaRec(GraphEncoder):
         bias = self._item_biases
         return self._item_vectors(rows, bias.mean(dim=0, keepdim=True).expand(len(rows), -1))
 
-    def layers_of_texts(self, texts: Tensor, layers: list[Tensor]) -> list[Tensor]:
-        """See `GraphEncoder.layers_of_texts`: E_0 is the text's; later ones are what neighbours pass on."""
-        start = self.tower(texts.to(self.dtype))
-        return [start, *(torch.zeros_like(start) for _ in layers[1:])]
+    def layers_of_items(self, layers: list[Tensor], new_texts: Tensor | None) -> list[Tensor]:
+        """See `GraphEncoder.layers_of_items`: E_0 is the text's; later ones are what neighbours pass on."""
+        if new_texts is None:
+            return layers
+        start = self.tower(new_texts.to(self.dtype))
+        return [torch.cat([layers[0], start]), *(F.pad(layer, (0, 0, 0, len(start))) for layer in layers[1:])]
 
-    def start_of_new(self, histories, passed, layers, of_items) -> Tensor:
-        """See `GraphEncoder.start_of_new`: what the mean of the items' texts becomes, of those known."""
-        of_known = histories[:, : self.graph.n_items].astype(np.float64)
-        texts = self.texts[self.graph.n_users :].cpu().numpy()
-        counts = (of_known @ texts.any(axis=1)).clip(1)
-        means = torch.from_numpy((of_known @ texts) / counts[:, None])
-        return self.tower(means.to(self.texts).to(self.dtype))
+    def start_of_users(self, histories, known, passed, layers, of_items, new_texts) -> Tensor:
+        """See `GraphEncoder.start_of_users`: what the mean of a user's items' texts becomes, also of known users."""
+        of_known = self.texts[self.graph.n_users :]
+        texts = of_known if new_texts is None else torch.cat([of_known, new_texts.to(of_known)])
+        return self.tower(self._means(histories, texts.cpu().numpy()).to(of_known).to(self.dtype))
 
     # ---- training ----------------------------------------------------------------------------------------------------
 

@@ -239,76 +239,80 @@ class GraphEncoder(LightGCN):
         """See `folding.FoldsIn`; users that are known start from their own E_0."""
         n_users, histories = self.graph.n_users, histories[:, 1:]
         layers = self.propagate(None)
-        of_items = [layer[n_users:] for layer in layers[:-1]]
-        degrees = self.graph.degrees[n_users:].cpu().numpy()
-        if new_texts is not None:
-            of_items = [
-                torch.cat(both) for both in zip(of_items, self.layers_of_texts(new_texts, of_items), strict=True)
-            ]
-            degrees = np.concatenate([degrees, histories[:, len(degrees) :].getnnz(axis=0)])
+        of_items = self.layers_of_items([layer[n_users:] for layer in layers[:-1]], new_texts)
+        # items that training has not seen have these histories alone
+        degrees = histories.getnnz(axis=0)
+        trained = self.graph.degrees[n_users:].cpu().numpy()
+        degrees[: len(trained)] = np.where(trained > 0, trained, degrees[: len(trained)])
         passed = folding.passed_on(histories, of_items, degrees)
-        start = self.start_of_new(histories, passed, layers, of_items[0])
-        is_known = torch.as_tensor(known > 0, device=start.device)
-        start[is_known] = layers[0][torch.as_tensor(known, device=start.device)[is_known] - 1]
+        start = self.start_of_users(histories, known, passed, layers, of_items[0], new_texts)
         return self._user_vectors(self.aggregate([start, *passed]))
 
-    def layers_of_texts(self, texts: Tensor, layers: list[Tensor]) -> list[Tensor]:
-        """What an encoder that reads texts has for new items in place of the layers' rows.
+    def layers_of_items(self, layers: list[Tensor], new_texts: Tensor | None) -> list[Tensor]:
+        """What items pass on to their users, those that training has not seen by their texts if it reads any.
 
         Args:
-            texts: [m, D].
-            layers: E_0..E_{L-1} of the items that are known, each [n_items - 1, d].
+            layers: E_0..E_{L-1} of the items that the data set has, each [n_items - 1, d].
+            new_texts: [m, D].
 
         Returns:
-            For each layer [m, d].
+            For each layer [n_items - 1 + m, d].
         """
-        raise NotImplementedError
+        assert new_texts is None  # they are for an encoder that reads texts
+        return layers
 
-    def start_of_new(
+    def start_of_users(
         self,
         histories: csr_matrix,
+        known: np.ndarray,
         passed: list[Tensor],
         layers: list[Tensor],
         of_items: Tensor,
-        trained_users: np.ndarray | None = None,
+        new_texts: Tensor | None,
     ) -> Tensor:
-        """[n, d], what stands for E_0 of users that have none.
+        """[n, d], E_0 of users that training has seen, and what stands for it of others.
 
         Args:
             histories: [n, n_items - 1 + m], an entry at each interaction with an item that is known or new.
+            known: [n], see `fold_in`.
             passed: see `folding.passed_on`.
             layers: E_0..E_L, each [N, d].
             of_items: [n_items - 1 + m, d], E_0 of these items.
-            trained_users: [n_users - 1] bool, those to learn from; None for all with interactions.
+            new_texts: [m, D].
         """
         n_users, start = self.graph.n_users, layers[0]
         trained = self.interaction_matrix.tocsr()[1:, 1:]
-        learn_from = np.diff(trained.indptr) > 0
-        learn_from = torch.as_tensor(learn_from if trained_users is None else learn_from & trained_users)
+        has_history = np.diff(trained.indptr) > 0
         seen = folding.features(trained, [layer[:n_users] for layer in layers[1:]], start[n_users:])
         of = folding.features(histories, passed, of_items)
-        return folding.regressed(seen[learn_from], start[:n_users][learn_from], of)
+        learnt_from = torch.as_tensor(has_history, device=start.device)
+        found = folding.regressed(seen[learnt_from], start[:n_users][learnt_from], of)
+        own = np.flatnonzero((known > 0) & has_history[known - 1])
+        found[torch.as_tensor(own, device=start.device)] = start[torch.as_tensor(known[own] - 1, device=start.device)]
+        return found
+
+    # ---- going on from an earlier model (``warm_start``) ----------------------------------------------------------------
 
     @torch.no_grad()
     def begin_new(self, users: np.ndarray, items: np.ndarray) -> None:
-        """Give E_0 to users and items that have none, where the others are trained (``warm_start``).
+        """Give E_0 to users and items that have none, where the others are trained.
 
         Args:
             users: [n] and items: [m] their places, without the padding.
         """
         if self.user_embedding is None or self.item_embedding is None:
             return
-        self.eval()
         if len(items) and (found := self.start_of_new_items(items)) is not None:
             self.item_embedding.weight[torch.from_numpy(items + 1)] = found
         if len(users) and self.folds_in:
-            histories = self.interaction_matrix.tocsr()[1:, 1:]
-            is_new = np.isin(np.arange(self.graph.n_users), users)
+            new = torch.from_numpy(users)
+            self.user_embedding.weight[new + 1] = 0
             n_users, layers = self.graph.n_users, self.propagate(None)
-            degrees = self.graph.degrees[n_users:].cpu().numpy()
-            passed = folding.passed_on(histories[is_new], [layer[n_users:] for layer in layers[:-1]], degrees)
-            start = self.start_of_new(histories[is_new], passed, layers, layers[0][n_users:], ~is_new)
-            self.user_embedding.weight[torch.from_numpy(np.flatnonzero(is_new) + 1)] = start
+            trained = self.interaction_matrix.tocsr()[1:, 1:]
+            inputs = folding.features(trained, [layer[:n_users] for layer in layers[1:]], layers[0][n_users:])
+            others = np.setdiff1d(np.flatnonzero(np.diff(trained.indptr)), users)
+            found = folding.regressed(inputs[others], layers[0][others], inputs[new])
+            self.user_embedding.weight[new + 1] = found
 
     def start_of_new_items(self, items: np.ndarray) -> Tensor | None:
         """[m, d], what an encoder that reads texts has for E_0 of items at these places [m]; None if it has nothing."""

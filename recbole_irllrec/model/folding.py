@@ -45,6 +45,8 @@ def item_weights(model: Any) -> Any:
     """B [n_items, n_items] of a recommender whose scores are X_u B, an array or sparse; None of any other."""
     if isinstance(model, ItemKNN):
         return model.w if model.knn_method == "item" else None
+    if getattr(model, "center_columns", False):  # ADMMSLIM's scores are not X_u B then
+        return None
     weights = getattr(model, "item_similarity", getattr(model, "weights", None))
     if isinstance(weights, Tensor):
         weights = weights.cpu().numpy()
@@ -98,7 +100,8 @@ def regressed(inputs: Tensor, targets: Tensor, of: Tensor) -> Tensor:
     """
     step = -(-len(inputs) // _MOST_USERS)
     x, y = inputs[::step].double(), targets[::step].double()
-    mean, scale = x.mean(dim=0), x.std(dim=0, correction=0).clamp(min=1e-12)
+    mean, scale = x.mean(dim=0), x.std(dim=0, correction=0)
+    scale = torch.where(scale > 1e-12, scale, 1.0)  # a constant says nothing
     x = (x - mean) / scale
     gram = x.T @ x
     gram.diagonal().add_(_REG_WEIGHT * len(x) + 1e-9)

@@ -41,8 +41,9 @@ class TextMap:
         kernel = self._kernel(self._landmarks)
         kernel.diagonal().add_(_JITTER)
         self._root = torch.linalg.cholesky(kernel)
-        gram = sum(features.T @ features for features in self._blocks())
-        gram.diagonal().add_(reg_weight)
+        gram = reg_weight * torch.eye(len(kernel)).to(kernel)
+        for features in self._blocks():
+            gram.addmm_(features.T, features)
         self._factor = torch.linalg.cholesky(gram)
 
     def __call__(self, vectors: Tensor, of: Tensor) -> Tensor:

@@ -109,9 +109,21 @@ class AlignedEncoder(GraphEncoder):
         width = self.latent_dim  # beyond it there is a bias
         return torch.cat([self.settings.unseen_scale * found[:, :width], found[:, width:]], dim=1)
 
-    def layers_of_texts(self, texts: Tensor, layers: list[Tensor]) -> list[Tensor]:
-        """See `GraphEncoder.layers_of_texts`."""
-        return [self._text_map.regression(layer[self._known_text], texts) for layer in layers]
+    def layers_of_items(self, layers: list[Tensor], new_texts: Tensor | None) -> list[Tensor]:
+        """See `GraphEncoder.layers_of_items`; the layers of texts are found as vectors are, by regression."""
+        has_text = self._has_item_text
+        if has_text is None:
+            return super().layers_of_items(layers, new_texts)
+        (unseen,) = (has_text & (self.graph.degrees[self.graph.n_users :] == 0)).nonzero(as_tuple=True)
+        texts = self._item_texts[unseen]
+        if new_texts is not None:
+            texts = torch.cat([texts, new_texts.to(texts)])
+        if not len(texts) or (new_texts is None and not self._can_map_texts):
+            return layers
+        found = [self._text_map.regression(layer[self._known_text], texts) for layer in layers]
+        of_unseen, of_new = zip(*(rows.tensor_split([len(unseen)]) for rows in found), strict=True)
+        known = [layer.index_copy(0, unseen, rows) for layer, rows in zip(layers, of_unseen, strict=True)]
+        return [torch.cat(both) for both in zip(known, of_new, strict=True)]
 
     def start_of_new_items(self, items: np.ndarray) -> Tensor | None:
         """See `GraphEncoder.start_of_new_items`; an item without a text has the others' mean."""
@@ -148,11 +160,17 @@ class AlignedEncoder(GraphEncoder):
     @cached_property
     def _known_text(self) -> Tensor:
         """[n] the places of items with training interactions and a text."""
+        assert self._has_item_text is not None  # who asks knows
         known = self._has_item_text & (self.graph.degrees[self.graph.n_users :] > 0)
         return known.nonzero()[:, 0]
 
     @cached_property
     def _text_map(self) -> TextMap:
+        if not self._can_map_texts:
+            raise IRLLRecError(
+                f"Fewer than two items have both training interactions and a {self.item_text_kind} text, which says "
+                f"nothing of how vectors depend on texts: add texts."
+            )
         s = self.settings
         known = self._item_texts[self._known_text]
         return TextMap(known, s.unseen_sharpness, s.unseen_reg_weight, s.unseen_neighbours)

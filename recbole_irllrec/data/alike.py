@@ -1,6 +1,6 @@
 """Further texts, embedded as those of a table were."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
 from ..tables.table_file import TableMetadata
-from .default import feature_texts
-from .encoders import Encoder, TfidfSvdEncoder, embed_texts
+from ..text.default import feature_texts
+from ..text.encoders import Encoder, TfidfSvdEncoder, embed_texts
+from .training import TrainingTokens
+
+# What of an encoder's options changes its embeddings, and so is told by a table, and taken from it. Not the endpoint's
+# address: texts and key must not go where a stranger's table says.
+_TOLD = ("encoder_model", "encoder_name", "prompt", "max_length", "compute_dtype", "dimensions")
+
+
+def encoding_of(name: str, options: Mapping[str, Any]) -> dict[str, str | int | float]:
+    """What a table says of how it was embedded: by which encoder, with which of the options that it was given."""
+    return {"encoder": name, **{option: options[option] for option in _TOLD if option in options}}
 
 
 def embed_alike(config, train, made: TableMetadata, origin: str, tokens: np.ndarray, texts: np.ndarray) -> np.ndarray:
@@ -45,16 +54,17 @@ def embed_alike(config, train, made: TableMetadata, origin: str, tokens: np.ndar
 
 @contextmanager
 def _encoder(config, train, made: TableMetadata, origin: str) -> Iterator[Encoder]:
-    asked: dict[str, Any] = dict(made.encoding or {})
-    name = asked.pop("encoder", "tfidf-svd" if (made.encoder or "").startswith("tfidf-svd ") else None)
+    told = made.encoding or {}
+    name = told.get("encoder", "tfidf-svd" if (made.encoder or "").startswith("tfidf-svd ") else None)
+    asked: dict[str, Any] = {option: told[option] for option in _TOLD if option in told}
     if name == "tfidf-svd":
         yield _of_features(config, train, made, origin)
-    elif name == "sentence-transformers":
-        from .local_encoder import SentenceTransformerEncoder
+    elif name == "sentence-transformers" and "encoder_model" in asked:
+        from ..text.local_encoder import SentenceTransformerEncoder
 
         yield SentenceTransformerEncoder(**asked)
-    elif name == "openai":
-        from .remote_encoder import OpenAIEncoder
+    elif name == "openai" and "encoder_model" in asked:
+        from ..text.remote_encoder import OpenAIEncoder
 
         cache = Path(config["data_path"]) / f"{config['dataset']}.embeddings.sqlite"
         with closing(OpenAIEncoder(cache=cache, **asked)) as encoder:

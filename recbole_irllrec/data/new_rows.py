@@ -1,0 +1,145 @@
+"""Frames of new items and of histories, checked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..errors import IRLLRecError
+from ..tables.features import read_atomic_file
+from ..tables.intents import IntentTable
+from ..tables.table_file import common_length
+from ..text.profiles import item_texts
+
+
+class NewItems(NamedTuple):
+    """Items that a data set does not have."""
+
+    names: np.ndarray  # [m] str, all different, what they are called outside
+    texts: np.ndarray  # [m] str; may be empty where there are embeddings
+    embeddings: np.ndarray | None  # [m, dim] of these texts, zeros where there is none; None to embed them
+    encoder: str | None  # what made the embeddings, where that is known
+    origin: str  # what messages call them
+
+
+def new_items(frame: pd.DataFrame, config, origin: str = "The frame of new items") -> NewItems:
+    """What a frame says about new items.
+
+    Args:
+        frame: a row an item. Its id stands in the index, or in a column ``item``, ``token`` or of the data set's own
+            name of ids; beside it a column ``text``, or the words of the data set's ``.item`` file under their names,
+            or a column ``embedding`` of lists of numbers. Embeddings go before a text, and a text before words.
+        config: RecBole's settings of the model.
+        origin: what messages call the frame.
+
+    Raises:
+        IRLLRecError: one of these is not there or is not of that kind, or an id is repeated.
+    """
+    names = _ids(frame, (config["ITEM_ID_FIELD"], "item", "token"), origin)
+    again = pd.Series(names).duplicated().to_numpy()
+    if again.any():
+        raise IRLLRecError(f"{origin} has the item {names[again][0]!r} twice: keep one row an item.")
+    if "embedding" in frame:
+        texts = _strings(frame, "text", origin) if "text" in frame else np.full(len(frame), "", object)
+        return NewItems(names, texts, _embeddings(frame, names, texts, origin), None, origin)
+    if "text" in frame:
+        texts = _strings(frame, "text", origin)
+    else:
+        words = {name: _strings(frame, name, origin) for name in _words_of_items(config, frame, origin)}
+        texts = item_texts(pd.DataFrame(words)).to_numpy(object)
+    missing = pd.Series(texts).str.strip() == ""
+    if missing.any():
+        raise IRLLRecError(
+            f"{origin} has no text for {int(missing.sum())} of its {len(frame)} items, first {names[missing][0]!r}: "
+            f"give them texts, or leave them out."
+        )
+    return NewItems(names, texts, None, None, origin)
+
+
+def interactions(frame: pd.DataFrame, config, origin: str = "The frame of histories") -> pd.DataFrame:
+    """The interactions of a frame, whose other columns, such as ratings and times, are not looked at.
+
+    Args:
+        frame: a row an interaction, with columns ``user`` and ``item``, or of the data set's own names of ids.
+        config: RecBole's settings of the model.
+        origin: what messages call the frame.
+
+    Returns:
+        Columns ``user`` and ``item``, str.
+
+    Raises:
+        IRLLRecError: a column is not there, there are no rows, or an id is missing.
+    """
+    sides = {"user": config["USER_ID_FIELD"], "item": config["ITEM_ID_FIELD"]}
+    return pd.DataFrame({side: _ids(frame, (field, side), origin) for side, field in sides.items()})
+
+
+def _ids(frame: pd.DataFrame, names: Sequence[str], origin: str) -> np.ndarray:
+    """[n] str: the first of these columns, else the index where that was set."""
+    column = next((name for name in dict.fromkeys(names) if name in frame), None)
+    if column is None and not isinstance(frame.index, pd.RangeIndex):
+        column, frame = "index", pd.DataFrame({"index": frame.index})
+    if column is None:
+        raise IRLLRecError(
+            f"{origin} has no column {' or '.join(dict.fromkeys(names))}, but {', '.join(map(str, frame))}: name its "
+            f"column of ids so."
+        )
+    if not len(frame):
+        raise IRLLRecError(f"{origin} holds no rows: check that it is what was meant.")
+    ids = _strings(frame, column, origin)
+    if (ids == "").any():
+        row = int(np.argmax(ids == "")) + 1
+        raise IRLLRecError(f"{origin}, column {column}, is empty in row {row}: fill it, or leave the row out.")
+    return ids
+
+
+def _column(frame: pd.DataFrame, name: str, origin: str) -> pa.Array:
+    try:
+        found = pa.Table.from_pandas(frame[[name]], preserve_index=False).column(0).combine_chunks()
+    except (pa.ArrowException, TypeError, ValueError):
+        raise IRLLRecError(f"{origin}, column {name}, holds values of several kinds: convert it to one.") from None
+    return found.dictionary_decode() if pa.types.is_dictionary(found.type) else found
+
+
+def _strings(frame: pd.DataFrame, name: str, origin: str) -> np.ndarray:
+    """[n] str; "" where a value is missing."""
+    found = _column(frame, name, origin)
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_null)
+    if not any(is_kind(found.type) for is_kind in kinds):
+        raise IRLLRecError(
+            f"{origin}, column {name}, is of type {found.type}, where strings or integers are expected: convert it."
+        )
+    return pc.fill_null(pc.cast(found, pa.large_string()), "").to_numpy(zero_copy_only=False)
+
+
+def _embeddings(frame: pd.DataFrame, names: np.ndarray, texts: np.ndarray, origin: str) -> np.ndarray:
+    """[n, dim] float32 or float16; zeros where there is none."""
+    lists = _column(frame, "embedding", origin)
+    kind = lists.type
+    if not (pa.types.is_list(kind) and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))):
+        raise IRLLRecError(f"{origin}, column embedding, is of type {kind}, where lists of numbers are expected.")
+    width = common_length(lists, f"{origin}, column embedding")
+    numbers = lists.flatten().to_numpy(zero_copy_only=False)  # without the nulls' own
+    embeddings = np.zeros((len(lists), width or 0), numbers.dtype)
+    embeddings[lists.is_valid().to_numpy(zero_copy_only=False)] = numbers.reshape(-1, width or 1)
+    return IntentTable.from_arrays(names, embeddings, texts, encoder=None, source=None, origin=origin).embeddings
+
+
+def _words_of_items(config, frame: pd.DataFrame, origin: str) -> list[str]:
+    """Those columns that hold words in the data set's ``.item`` file, in its order."""
+    path, known = Path(config["data_path"]) / f"{config['dataset']}.item", []
+    if path.is_file():
+        _, types = read_atomic_file(path, config["field_separator"], config["encoding"])
+        of_words = [name for name, kind in types.items() if kind in ("token", "token_seq")]
+        known = [name for name in of_words if name != config["ITEM_ID_FIELD"]]
+    shared = [name for name in known if name in frame]
+    if not shared:
+        raise IRLLRecError(
+            f"{origin} has neither a column text nor embedding, nor one of the words of the data set's items "
+            f"({', '.join(known) or 'which has none'}): name its columns so."
+        )
+    return shared
