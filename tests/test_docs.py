@@ -150,7 +150,7 @@ def test_links_lead_somewhere(page):
         assert (DOCS / target).exists(), target
 
 
-def test_day_after_day(monkeypatch):
+def test_day_after_day():
     """What is new on Tuesday is recommended on Monday, and Tuesday begins where Monday ended."""
 
     def write(pairs, n_items: int, tail: str) -> None:
@@ -171,7 +171,7 @@ def test_day_after_day(monkeypatch):
     clicks = [("c1", "p30"), ("a new one", "p4"), ("a new one", "p30"), ("another", "p28")]
     pd.DataFrame(clicks, columns=["user", "item"]).to_csv("clicks.csv", index=False)
     Path("dataset").mkdir(exist_ok=True)
-    printed = execute("daily.md", "From Monday to Tuesday")
+    execute("daily.md", "From Monday to Tuesday")
     monday, now, arrivals, tuesday = (
         pd.read_parquet(f"{name}.parquet") for name in ("monday", "now", "arrivals", "tuesday")
     )
@@ -181,4 +181,6 @@ def test_day_after_day(monkeypatch):
     assert not len(now.merge(pd.read_csv("clicks.csv"), on=["user", "item"]))
     assert set(tuesday["user"]) == {f"c{n}" for n in range(40)}
     assert {"p30", "p31"} < set(pd.read_parquet("vectors-now/items.parquet")["token"])
-    assert "Beginning from" in printed or "cosine" in printed
+    logs = [path.read_text() for path in Path("log").rglob("*.log")]
+    (begun,) = (log for log in logs if "Beginning from saved/monday/" in log)
+    assert "36 users and 30 items are its own, 4 users and 2 items are new" in begun

@@ -291,7 +291,7 @@ class GraphEncoder(LightGCN):
         found[torch.as_tensor(own, device=start.device)] = start[torch.as_tensor(known[own] - 1, device=start.device)]
         return found
 
-    # ---- going on from an earlier model (``warm_start``) ----------------------------------------------------------------
+    # ---- going on from an earlier model (``warm_start``) -------------------------------------------------------------
 
     @torch.no_grad()
     def begin_new(self, users: np.ndarray, items: np.ndarray) -> None:
