@@ -44,7 +44,7 @@ def folds_in(model: Any) -> bool:
 def item_weights(model: Any) -> Any:
     """B [n_items, n_items] of a recommender whose scores are X_u B, an array or sparse; None of any other."""
     if isinstance(model, ItemKNN):
-        return model.w if model.knn_method == "item" else None
+        return None if model.method == "user" else model.w
     if getattr(model, "center_columns", False):  # ADMMSLIM's scores are not X_u B then
         return None
     weights = getattr(model, "item_similarity", getattr(model, "weights", None))
