@@ -166,6 +166,7 @@ class IRLLRecTrainer(Trainer):
         return {
             "config": config_to_plain(self.config),
             "ids": self._ids,
+            "texts": getattr(self.model, "texts_made", {}),
             "epoch": epoch,
             "cur_step": self.cur_step,
             "best_valid_score": float(self.best_valid_score),

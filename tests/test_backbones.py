@@ -40,7 +40,7 @@ class Data(TinyDataset):
     def node_texts(self, config, kinds):
         found = super().node_texts(config, kinds)
         if zoo.text_sides(config["model"]) == ("item",):
-            found = {kind: NodeText(*(part[N_USERS:] for part in text)) for kind, text in found.items()}
+            found = {kind: NodeText(*(part[N_USERS:] for part in text[:2])) for kind, text in found.items()}
         return found
 
     @property

@@ -41,6 +41,7 @@ trap 'printf end > asked' EXIT
 def execute(page: str, heading: str, **environment: str) -> str:
     """What our commands in a section print."""
     for pipe in ("asked", "answered"):
+        Path(pipe).unlink(missing_ok=True)
         os.mkfifo(pipe)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     script = ["bash", "-c", OURS + commands(page, heading)]
@@ -95,6 +96,17 @@ def test_a_csv_file_of_reviews():
     bought = set(zip(reviews["customer"], reviews["product"], strict=True))
     assert not bought & set(zip(found["user"], found["item"], strict=True))
     assert Path("vectors/items.parquet").is_file()
+    new_products = [(f"b-90{n}", f"{WORDS[n]} new thing", CATEGORIES[n], f"A {WORDS[n]} one.") for n in range(4)]
+    pd.DataFrame(new_products, columns=["item", "title", "category", "description"]).to_csv(
+        "new-products.csv", index=False
+    )
+    visits = [("berta", "b-900"), ("berta", "b-1"), ("anna", "b-900")]
+    pd.DataFrame(visits, columns=["user", "item"]).to_csv("visits.csv", index=False)
+    said = execute("new-items.md", "In short")
+    assert "User berta" in said and "User anna" in said and "item b-900" in said
+    found = pd.read_parquet("new.parquet")
+    assert set(found["user"]) == set(names) and set(found["item"]) == {f"b-90{n}" for n in range(4)}
+    assert "berta" in pd.read_parquet("vectors-now/users.parquet")["token"].to_list()
 
 
 def test_an_amazon_category_with_own_embeddings():

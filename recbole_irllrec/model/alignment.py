@@ -73,6 +73,7 @@ class Alignment(nn.Module):
         self.settings = settings
         self._pairwise_negatives = pairwise_negatives
         self._graph = (graph,)  # the encoder's, and no part of this module
+        self.texts_made = {kind: of_kind.made for kind, of_kind in texts.items()}
         for kind, of_kind in texts.items():
             self.add_module(f"{kind}_texts", of_kind)
         if settings.profile_weight > 0:

@@ -32,7 +32,8 @@ class AlphaRec(GraphEncoder):
 
     def _texts(self, config, dataset, dtype=np.float32) -> Tensor:
         """[N, D]: the means of the users' items, without those that have no text, and the items' own; else zeros."""
-        (found,) = dataset.node_texts(config, self.settings.text_kinds).values()
+        found = dataset.node_texts(config, self.settings.text_kinds)[self.settings.text_kind]
+        self.texts_made = {self.settings.text_kind: found.made}
         embedding = np.where(found.present[:, None], found.embedding, 0).astype(dtype)
         history = self.interaction_matrix.tocsr()[1:, 1:].astype(dtype)
         history.sum_duplicates()

@@ -249,7 +249,7 @@ class GraphEncoder(LightGCN):
         return self._user_vectors(self.aggregate([start, *passed]))
 
     def layers_of_items(self, layers: list[Tensor], new_texts: Tensor | None) -> list[Tensor]:
-        """What items pass on to their users, those that training has not seen by their texts if it reads any.
+        """What items pass on to their users: nothing those that training has not seen, unless by their texts.
 
         Args:
             layers: E_0..E_{L-1} of the items that the data set has, each [n_items - 1, d].
@@ -259,7 +259,8 @@ class GraphEncoder(LightGCN):
             For each layer [n_items - 1 + m, d].
         """
         assert new_texts is None  # they are for an encoder that reads texts
-        return layers
+        is_unseen = self.graph.degrees[self.graph.n_users :, None] == 0
+        return [layer.masked_fill(is_unseen, 0) for layer in layers]
 
     def start_of_users(
         self,

@@ -1,6 +1,6 @@
 """The nodes' text embeddings as the model holds them, and what is computed of some nodes alone."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,16 @@ class NodeTexts(nn.Module):
         embedding: [N, n_in], float32 or float16.
         present: [N] bool, where there is a text.
         n_users: how many of the nodes are users; they come first.
+        made: by what, see `data.text.Made`.
     """
 
     embedding: Tensor
     present: Tensor
     nodes: Tensor
 
-    def __init__(self, embedding: Tensor, present: Tensor, n_users: int):
+    def __init__(self, embedding: Tensor, present: Tensor, n_users: int, made: Any = None):
         super().__init__()
+        self.made = made
         self.register_buffer("embedding", embedding, persistent=False)
         self.register_buffer("present", present, persistent=False)
         self.register_buffer("nodes", present.nonzero()[:, 0], persistent=False)

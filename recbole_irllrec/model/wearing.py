@@ -73,6 +73,7 @@ class AlignedEncoder(GraphEncoder):
         self.alignment = make_alignment(
             self.settings, self.graph, self.latent_dim, config, dataset, self.has_intents, self.pairwise_negatives
         )
+        self.texts_made = self.alignment.texts_made
         self.register_load_state_dict_pre_hook(_rename)
         self.to(self.device)
 
@@ -111,9 +112,9 @@ class AlignedEncoder(GraphEncoder):
 
     def layers_of_items(self, layers: list[Tensor], new_texts: Tensor | None) -> list[Tensor]:
         """See `GraphEncoder.layers_of_items`; the layers of texts are found as vectors are, by regression."""
-        has_text = self._has_item_text
+        layers, has_text = super().layers_of_items(layers, None), self._has_item_text
         if has_text is None:
-            return super().layers_of_items(layers, new_texts)
+            return layers
         (unseen,) = (has_text & (self.graph.degrees[self.graph.n_users :] == 0)).nonzero(as_tuple=True)
         texts = self._item_texts[unseen]
         if new_texts is not None:
@@ -215,6 +216,7 @@ class AlignedRecommender(GeneralRecommender):
         d = self._embeddings().shape[1]
         graph = graph_of(dataset.inter_matrix(form="coo"))
         self.alignment = make_alignment(read_settings(config), graph, d, config, dataset)
+        self.texts_made = self.alignment.texts_made
         self.to(self.device)
 
     def forward(self, *inputs, **named):
@@ -317,10 +319,9 @@ def load_texts(config, dataset, kinds: tuple[str, ...], n_users: int) -> dict[st
             f"The dataset is a {type(dataset).__name__}, which has no texts: use IRLLRecDataset, as RecBole's "
             "create_dataset does, or set the alignment weights to 0."
         )
-    found = dataset.node_texts(config, kinds).items()
     return {
-        kind: NodeTexts(torch.as_tensor(embedding), torch.as_tensor(present), n_users)
-        for kind, (embedding, present) in found
+        kind: NodeTexts(torch.as_tensor(text.embedding), torch.as_tensor(text.present), n_users, text.made)
+        for kind, text in dataset.node_texts(config, kinds).items()
     }
 
 
