@@ -107,6 +107,7 @@ def convert(
             # interactions of those that are not in it. Else nothing is said of features.
             load_col |= {side: [f"{side}_id"] for side in features}
             settings["filter_inter_by_user_or_item"] = False
+            settings["unseen_items"] = "text"
         (folder / f"{name}.yaml").write_text(settings_text(settings), encoding="utf-8")
     return counts
 

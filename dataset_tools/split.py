@@ -240,7 +240,7 @@ def _write_settings(
     if not columns_named and _loads(known["load_col"], needed["load_col"]):
         del needed["load_col"]
     if shares["item"] > 0:
-        needed["item_boards"] = True
+        needed |= {"item_boards": True, "unseen_items": "text"}
     block = {key: value for key, value in needed.items() if key not in known or known[key] != value}
     block["benchmark_filename"] = list(PARTS)
     used = config["eval_args"]
@@ -262,7 +262,7 @@ def _kept(text: str) -> str:
         text = settings_text(yaml.safe_load(text))
     above, _, below = text.partition(_MARK)
     _, _, written = f"{below}\n".partition("\n")  # without the rest of the comment
-    parts = (above, _without(written, ("data_path", "item_boards", *dataset_arguments)))
+    parts = (above, _without(written, ("data_path", "item_boards", "unseen_items", *dataset_arguments)))
     return "".join(f"{part.rstrip()}\n" for part in parts if part.strip())
 
 

@@ -44,7 +44,10 @@ def scored(config: Config, train: Any, data: FullRanking) -> dict[str, FullRanki
 def scores_unseen(config: Config) -> bool:
     """Whether a model with these settings scores cold items by what it knows of them, their texts."""
     ours = zoo.find(config["model"])
-    return bool(ours and ours.scores_unseen and read_settings(config).text_kinds)
+    if not (ours and ours.scores_unseen):
+        return False
+    settings = read_settings(config)
+    return bool(settings.text_kinds) and getattr(settings, "unseen_items", "text") is not None
 
 
 def named(board: str, metrics: Mapping[str, T]) -> dict[str, T]:

@@ -57,7 +57,7 @@ def serve(
 ) -> Served:
     """Load a checkpoint and its data set for scoring.
 
-    Texts are read where that is asked for, and for items that the data set has and training has not seen.
+    Texts are read where that is asked for.
 
     Args:
         path: what ``run_recbole`` saved, of IRLLRec or of another model that scores all items for a user's id.
@@ -91,7 +91,7 @@ def serve(
     _prepare(config, path, data_path)
     parts = split_datasets(config)
     train = parts[0]
-    if not (texts or _has_unseen_items(train)):
+    if not texts:
         _leave_texts(config)
     user_tokens, item_tokens = (
         train.field2id_token[field].astype(object) for field in (train.uid_field, train.iid_field)
@@ -142,11 +142,6 @@ def _prepare(config: Config, path: str | os.PathLike[str], data_path: str | os.P
         )
     config["checkpoint_dir"] = str(Path(path).parent)  # where the cached texts of training are
     config["save_dataset"] = config["save_dataloaders"] = False
-
-
-def _has_unseen_items(train: Dataset) -> bool:
-    """Whether there are items without training interactions; the padding is none."""
-    return len(np.unique(train.inter_feat[train.iid_field])) < train.item_num - 1
 
 
 def _leave_texts(config: Config) -> None:

@@ -82,9 +82,10 @@ class AlignedEncoder(GraphEncoder):
         users, items = super().forward()
         settings, n_interactions = self.settings, self.graph.degrees[self.graph.n_users :]
         has_text = self._has_item_text
-        if has_text is None or settings.unseen_items is None:
+        if has_text is None:
             return users, items
-        wanted = has_text & ((n_interactions == 0) | (settings.text_evidence > 0))
+        unseen, with_evidence = settings.unseen_items == "text", settings.text_evidence > 0
+        wanted = has_text & torch.where(n_interactions == 0, unseen, with_evidence)
         if not (wanted.any() and self._can_map_texts):
             return users, items
         place = wanted.nonzero()[:, 0]
@@ -143,7 +144,7 @@ class AlignedEncoder(GraphEncoder):
     @property
     def item_text_kind(self) -> str | None:
         """Which of the items' texts give vectors; None if the model reads none."""
-        kinds = self.settings.text_kinds if self.settings.unseen_items else ()
+        kinds = self.settings.text_kinds
         return kinds[0] if kinds else None
 
     @property
