@@ -58,10 +58,8 @@ class Extended(Scorer):
         if self.vectors is None:
             return None
         users, items = self.vectors
-        known = torch.as_tensor(self.has_history).to(users)[:, None]
-        return torch.cat([users * known, 1 - known], dim=1), torch.cat(
-            [items, self.popularity.to(items)[:, None]], dim=1
-        )
+        known, popularity = (torch.as_tensor(x).to(users)[:, None] for x in (self.has_history, self.popularity))
+        return torch.cat([users * known, 1 - known], dim=1), torch.cat([items, popularity], dim=1)
 
     def further_texts(self, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
         """See `Scorer.further_texts`."""
@@ -223,7 +221,6 @@ def _vectors(
     if embeddings is not None:
         narrow = narrowed(served.config, served.train, model.item_text_kind, embeddings)
         texts = torch.as_tensor(narrow).to(users)
-    if texts is not None:
         item_vectors = torch.cat([item_vectors, model.vectors_of_texts(texts)])
     vectors = torch.cat([users, users.new_zeros(train.shape[0] - len(users), users.shape[1])])
     if len(people.names):
