@@ -146,8 +146,8 @@ def _refuse_items(served: Scorer, items: NewItems) -> None:
     if getattr(served.model, "item_text_kind", None) is None or served.vectors is None:
         raise IRLLRecError(
             f"{served.config['model']} of this checkpoint has no map from texts to vectors, so it has nothing for new "
-            f"items: take a model that reads texts, such as IRLLRec with profile_weight above 0, and in Python serve it "
-            f"with `texts=True`."
+            f"items: take a model that reads texts, such as IRLLRec with profile_weight above 0, and in Python serve "
+            f"it with `texts=True`."
         )
     known = pd.Index(served.item_names.to_numpy(zero_copy_only=False)[1:])
     old = known.get_indexer(pd.Index(items.names)) >= 0

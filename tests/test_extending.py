@@ -241,8 +241,8 @@ def test_forward_leaves_trained_items_as_they_are(gaps, trained):
 
 @pytest.mark.parametrize("dataset", ["small", "amazon-book"])
 def test_the_default_and_the_published_settings_have_no_vectors_for_unseen_items(dataset):
-    for given in ({}, {"preset": "published"}):
-        settings = read_settings(Config("IRLLRec", dataset, config_dict=given))
+    for chosen in ({}, {"preset": "published"}):
+        settings = read_settings(Config("IRLLRec", dataset, config_dict=chosen))
         assert settings.unseen_items is None and settings.text_evidence == 0
 
 
