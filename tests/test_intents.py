@@ -91,6 +91,7 @@ def test_the_file_is_the_documented_one(tmp_path):
         "normalized": False,
         "source": "features",
         "train_fingerprint": None,
+        "encoding": None,
     }
 
 
