@@ -136,9 +136,8 @@ class AlignedEncoder(GraphEncoder):
         known = (has_text & ~is_new).nonzero()[:, 0]
         if len(known) < 2:
             return None
-        start, s = self.item_embedding.weight[1:], self.settings
-        text_map = TextMap(self._item_texts[known], s.unseen_sharpness, s.unseen_reg_weight, s.unseen_neighbours)
-        found = text_map.regression(start[known], self._item_texts[is_new])
+        start = self.item_embedding.weight[1:]
+        found = self._map_from(known).regression(start[known], self._item_texts[is_new])
         return torch.where(has_text[is_new][:, None], found, start[known].mean(dim=0))
 
     @property
@@ -173,9 +172,12 @@ class AlignedEncoder(GraphEncoder):
                 f"Fewer than two items have both training interactions and a {self.item_text_kind} text, which says "
                 f"nothing of how vectors depend on texts: add texts."
             )
+        return self._map_from(self._known_text)
+
+    def _map_from(self, known: Tensor) -> TextMap:
+        """What ties vectors of items at these places, [n], to their texts."""
         s = self.settings
-        known = self._item_texts[self._known_text]
-        return TextMap(known, s.unseen_sharpness, s.unseen_reg_weight, s.unseen_neighbours)
+        return TextMap(self._item_texts[known], s.unseen_sharpness, s.unseen_reg_weight, s.unseen_neighbours)
 
     @property
     def _can_map_texts(self) -> bool:
