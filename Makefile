@@ -14,7 +14,7 @@ run: $(VENV)/installed
 
 # two processes of one thread each: faster than one of two, and the same on any machine
 test: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	RAY_worker_niceness=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -1,7 +1,8 @@
 """Linear recommenders in closed form: from the interactions, and embeddings of the items' texts, to item-item weights.
 
-A user with interactions x scores items by x B. Weights are made in place where that can be: of m items, no more than
-three matrices [m, m] are held at once. What texts contribute has the rank of their width and is never written out.
+A user with interactions x scores items by x B. Of m items, no more than three matrices [m, m] are held at once, and no
+matrix is inverted that is larger than the interactions have rows or columns, whichever are fewer. What texts contribute
+has the rank of their width and is never written out.
 """
 
 from typing import NamedTuple
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import IRLLRecError
+
+_BLOCK = 2_048  # columns at a time
 
 
 class LowRank(NamedTuple):
@@ -39,18 +42,68 @@ def inverse(gram: Tensor, reg_weight: float) -> Tensor:
     return torch.cholesky_inverse(factor, out=gram)
 
 
-def ease(gram: Tensor, reg_weight: float) -> Tensor:
+def precision(interactions: Tensor, reg_weight: float, further: Tensor | None = None) -> Tensor:
+    """P = (ZᵀZ + λI)⁻¹, where further rows stand below the interactions in Z.
+
+    With fewer rows than items it is (I − Zᵀ K Z) / λ, K = (ZZᵀ + λI)⁻¹ (push-through identity), in float64: the weights
+    divide by P's diagonal, and 1 − zᵀKz loses digits where an item has many interactions.
+
+    Args:
+        interactions: [n, m] sparse CSR, X.
+        reg_weight: λ.
+        further: [k, m].
+
+    Returns:
+        [m, m], of the interactions' dtype.
+
+    Raises:
+        IRLLRecError: see `inverse`.
+    """
+    n, m = interactions.shape
+    k = 0 if further is None else len(further)
+    if n + k >= m:
+        gram = (_transposed(interactions) @ interactions).to_dense()
+        return inverse(gram if further is None else gram.addmm_(further.T, further), reg_weight)
+    exact = interactions.double()
+    columns, below = _transposed(exact), None if further is None else further.double()
+
+    def of_rows(found: Tensor) -> Tensor:
+        """Zᵀ times [n + k, c]."""
+        from_interactions = columns @ found[:n]
+        return from_interactions if below is None else from_interactions.addmm_(below.T, found[n:])
+
+    rows = exact.to_dense() if below is None else torch.cat([exact.to_dense(), below])
+    gram = exact @ rows.T if below is None else torch.cat([exact @ rows.T, below @ rows.T])
+    del rows
+    solved = of_rows(inverse(gram, reg_weight)).T.contiguous()  # K Z, [n + k, m]
+    found = torch.empty(m, m, dtype=interactions.dtype, device=interactions.device)
+    for block in torch.arange(m, device=interactions.device).split(_BLOCK):
+        first, last = int(block[0]), int(block[-1]) + 1
+        found[:, first:last] = of_rows(solved[:, first:last].contiguous()) / -reg_weight
+    found.diagonal().add_(1 / reg_weight)
+    return found
+
+
+def _transposed(interactions: Tensor) -> Tensor:
+    return interactions.to_sparse_coo().t().to_sparse_csr()
+
+
+def ease(interactions: Tensor, reg_weight: float) -> Tensor:
     """EASE (Steck, WWW 2019): the weights with zero diagonal that reproduce the rows of X best.
 
     Args:
-        gram: [m, m], G = XᵀX, which is overwritten.
+        interactions: [n, m] sparse CSR, X.
         reg_weight: λ.
 
     Returns:
-        [m, m], B = −P_ij / P_jj of P = (G + λI)⁻¹.
+        [m, m], B = −P_ij / P_jj of P = (XᵀX + λI)⁻¹.
     """
-    weights = inverse(gram, reg_weight)
-    weights.div_(-weights.diagonal().clone())
+    return _in_place_of(precision(interactions, reg_weight))
+
+
+def _in_place_of(precision: Tensor) -> Tensor:
+    """EASE's weights, of P."""
+    weights = precision.div_(-precision.diagonal().clone())
     weights.diagonal().zero_()
     return weights
 
@@ -69,11 +122,11 @@ def text_ease(text: Tensor, reg_weight: float) -> LowRank:
     return LowRank(text, right / (1 - explained))
 
 
-def collective_ease(gram: Tensor, text: Tensor, reg_weight: float, text_weight: float) -> Tensor:
+def collective_ease(interactions: Tensor, text: Tensor, reg_weight: float, text_weight: float) -> Tensor:
     """EASE on X with √w Fᵀ stacked below it as further rows (Jeunen et al., RecSys 2020).
 
     Args:
-        gram: [m, m], XᵀX, which is overwritten.
+        interactions: [n, m] sparse CSR, X.
         text: [m, k], F.
         reg_weight: λ.
         text_weight: w.
@@ -81,14 +134,16 @@ def collective_ease(gram: Tensor, text: Tensor, reg_weight: float, text_weight: 
     Returns:
         [m, m], the weights.
     """
-    return ease(gram.addmm_(text, text.T, alpha=text_weight), reg_weight)
+    return _in_place_of(precision(interactions, reg_weight, text_weight**0.5 * text.T))
 
 
-def additive_ease(gram: Tensor, text: Tensor, reg_weight: float, text_reg_weight: float, text_share: float) -> Tensor:
+def additive_ease(
+    interactions: Tensor, text: Tensor, reg_weight: float, text_reg_weight: float, text_share: float
+) -> Tensor:
     """(1 − α) B + α C, B being EASE's weights and C those of the texts (Jeunen et al., RecSys 2020).
 
     Args:
-        gram: [m, m], XᵀX, which is overwritten.
+        interactions: [n, m] sparse CSR, X.
         text: [m, k], F.
         reg_weight: λ of B; text_reg_weight: λ of C.
         text_share: α.
@@ -97,18 +152,20 @@ def additive_ease(gram: Tensor, text: Tensor, reg_weight: float, text_reg_weight
         [m, m], the weights.
     """
     of_text = text_ease(text, text_reg_weight)
-    weights = ease(gram, reg_weight).addmm_(of_text.left, of_text.right, beta=1 - text_share, alpha=text_share)
+    weights = ease(interactions, reg_weight).addmm_(of_text.left, of_text.right, beta=1 - text_share, alpha=text_share)
     weights.diagonal().zero_()
     return weights
 
 
-def l3ae(gram: Tensor, text: Tensor, reg_weight: float, text_reg_weight: float, distillation_weight: float) -> Tensor:
+def l3ae(
+    interactions: Tensor, text: Tensor, reg_weight: float, text_reg_weight: float, distillation_weight: float
+) -> Tensor:
     """L3AE (Moon et al., CIKM 2025): EASE that is drawn towards the weights C of the texts.
 
     With P = (XᵀX + (λ_X + λ_E) I)⁻¹ and M = P C, the weights are λ_E M − P diag((1 + λ_E M_jj) / P_jj), zero diagonal.
 
     Args:
-        gram: [m, m], XᵀX, which is overwritten.
+        interactions: [n, m] sparse CSR, X.
         text: [m, k], F.
         reg_weight: λ_X; text_reg_weight: λ_F of C; distillation_weight: λ_E.
 
@@ -116,7 +173,7 @@ def l3ae(gram: Tensor, text: Tensor, reg_weight: float, text_reg_weight: float, 
         [m, m], the weights.
     """
     of_text = text_ease(text, text_reg_weight)
-    weights = inverse(gram, reg_weight + distillation_weight)
+    weights = precision(interactions, reg_weight + distillation_weight)
     # M = P (left right − diag(left right))
     left, removed = weights @ of_text.left, of_text.diagonal
     reproduced = (left * of_text.right.T).sum(dim=1) - weights.diagonal() * removed

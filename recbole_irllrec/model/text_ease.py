@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType, ModelType
+from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,13 +43,12 @@ class TextEASE(GeneralRecommender):
     def calculate_loss(self, interaction) -> Tensor:
         """Zero; the first time it finds the weights."""
         if not self._is_solved:
-            gram = torch.from_numpy((self.interactions.T @ self.interactions).toarray()).to(self.device)
-            self.weights = self.solve(gram, self._text())
+            self.weights = self.solve(_as_tensor(self.interactions).to(self.device), self._text())
             self._is_solved = True
         return self.unused.sum()
 
-    def solve(self, gram: Tensor, text: Tensor) -> Tensor:
-        """XᵀX [n_items, n_items], which may be overwritten, and F [n_items, k] -> the weights [n_items, n_items]."""
+    def solve(self, interactions: Tensor, text: Tensor) -> Tensor:
+        """X [n_users, n_items], sparse CSR, and F [n_items, k] -> the weights [n_items, n_items]."""
         raise NotImplementedError
 
     def _text(self) -> Tensor:
@@ -69,16 +69,20 @@ class TextEASE(GeneralRecommender):
 
     def _history(self, users: Tensor) -> Tensor:
         """[B] users -> their training interactions, sparse [B, n_items]."""
-        rows = self.interactions[users.cpu().numpy()]
-        crow, col, ones = (torch.from_numpy(each) for each in (rows.indptr, rows.indices, rows.data))
-        return torch.sparse_csr_tensor(crow, col, ones, rows.shape, check_invariants=False).to(self.device)
+        return _as_tensor(self.interactions[users.cpu().numpy()]).to(self.device)
+
+
+def _as_tensor(matrix: csr_matrix) -> Tensor:
+    """Sparse CSR."""
+    crow, col, values = (torch.from_numpy(each) for each in (matrix.indptr, matrix.indices, matrix.data))
+    return torch.sparse_csr_tensor(crow, col, values, matrix.shape, check_invariants=False)
 
 
 class ContentMean(TextEASE):
     """No interaction but the user's own: items by the likeness of their texts to the mean text of the user's items."""
 
-    def solve(self, gram: Tensor, text: Tensor) -> Tensor:
-        weights = torch.mm(text, text.T, out=gram)
+    def solve(self, interactions: Tensor, text: Tensor) -> Tensor:
+        weights = text @ text.T
         weights.diagonal().zero_()
         return weights
 
@@ -86,21 +90,21 @@ class ContentMean(TextEASE):
 class CollectiveEASE(TextEASE):
     """EASE whose items are described by their texts beside their users (see `linear.collective_ease`)."""
 
-    def solve(self, gram: Tensor, text: Tensor) -> Tensor:
-        return linear.collective_ease(gram, text, self.settings.reg_weight, self.settings.text_weight)
+    def solve(self, interactions: Tensor, text: Tensor) -> Tensor:
+        return linear.collective_ease(interactions, text, self.settings.reg_weight, self.settings.text_weight)
 
 
 class AdditiveEASE(TextEASE):
     """A weighted sum of EASE's weights and those of the texts (see `linear.additive_ease`)."""
 
-    def solve(self, gram: Tensor, text: Tensor) -> Tensor:
+    def solve(self, interactions: Tensor, text: Tensor) -> Tensor:
         s = self.settings
-        return linear.additive_ease(gram, text, s.reg_weight, s.text_reg_weight, s.text_share)
+        return linear.additive_ease(interactions, text, s.reg_weight, s.text_reg_weight, s.text_share)
 
 
 class L3AE(TextEASE):
     """EASE that is drawn towards the weights of the texts (see `linear.l3ae`)."""
 
-    def solve(self, gram: Tensor, text: Tensor) -> Tensor:
+    def solve(self, interactions: Tensor, text: Tensor) -> Tensor:
         s = self.settings
-        return linear.l3ae(gram, text, s.reg_weight, s.text_reg_weight, s.distillation_weight)
+        return linear.l3ae(interactions, text, s.reg_weight, s.text_reg_weight, s.distillation_weight)
