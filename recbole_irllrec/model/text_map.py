@@ -6,7 +6,6 @@ and time of the first grow with the number of items, not with its square; those 
 number of texts asked for, in blocks.
 """
 
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -42,7 +41,8 @@ class TextMap:
         kernel.diagonal().add_(_JITTER)
         self._root = torch.linalg.cholesky(kernel)
         gram = reg_weight * torch.eye(len(kernel)).to(kernel)
-        for features in self._blocks():
+        for part in text.split(_BLOCK):
+            features = self._features(part)
             gram.addmm_(features.T, features)
         self._factor = torch.linalg.cholesky(gram)
 
@@ -66,11 +66,14 @@ class TextMap:
 
     def regression(self, vectors: Tensor, of: Tensor) -> Tensor:
         """[n, d] vectors and [m, D] further texts -> [m, d]; the vectors' mean for a text that is like none."""
+        # the landmarks' root is divided out of d columns, not of the features of each text
         mean = vectors.double().mean(dim=0)
-        parts = zip(self._blocks(), vectors.split(_BLOCK), strict=True)
-        products = sum(features.T @ (part.double() - mean) for features, part in parts)
+        parts = zip(self._text.split(_BLOCK), vectors.split(_BLOCK), strict=True)
+        sums = sum(self._kernel(self._unit(text)).T @ (part.double() - mean) for text, part in parts)
+        products = torch.linalg.solve_triangular(self._root, sums, upper=False)
         weight = torch.cholesky_solve(products, self._factor)
-        return torch.cat([self._features(part) @ weight + mean for part in of.split(_BLOCK)]).to(vectors)
+        of_landmarks = torch.linalg.solve_triangular(self._root.T, weight, upper=True)
+        return torch.cat([self._kernel(self._unit(part)) @ of_landmarks + mean for part in of.split(_BLOCK)]).to(vectors)
 
     def neighbours(self, vectors: Tensor, of: Tensor) -> Tensor:
         """[n, d] vectors and [m, D] further texts -> [m, d], means of the items with the nearest texts."""
@@ -80,9 +83,6 @@ class TextMap:
             weight = (cosine / _TEMPERATURE).softmax(dim=1).to(vectors)
             rows.append((weight[:, :, None] * vectors[places]).sum(dim=1))
         return torch.cat(rows)
-
-    def _blocks(self) -> Iterator[Tensor]:
-        return (self._features(part) for part in self._text.split(_BLOCK))
 
     def _features(self, text: Tensor) -> Tensor:
         """[k, D] -> [k, n_landmarks], whose products are the kernel, as far as the landmarks know."""
