@@ -6,7 +6,6 @@ and time of the first grow with the number of items, not with its square; those 
 number of texts asked for, in blocks.
 """
 
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -73,7 +72,8 @@ class TextMap:
         products = torch.linalg.solve_triangular(self._root, sums, upper=False)
         weight = torch.cholesky_solve(products, self._factor)
         of_landmarks = torch.linalg.solve_triangular(self._root.T, weight, upper=True)
-        return torch.cat([self._kernel(self._unit(part)) @ of_landmarks + mean for part in of.split(_BLOCK)]).to(vectors)
+        found = [self._kernel(self._unit(part)) @ of_landmarks + mean for part in of.split(_BLOCK)]
+        return torch.cat(found).to(vectors)
 
     def neighbours(self, vectors: Tensor, of: Tensor) -> Tensor:
         """[n, d] vectors and [m, D] further texts -> [m, d], means of the items with the nearest texts."""
