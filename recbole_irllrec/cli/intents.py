@@ -128,9 +128,10 @@ def embed(
         str,
         typer.Option(
             help='Where the texts come from: "features" (.item and .user files, for users with their training items), '
-            '"generated" (what a language model wrote, see generate), "tables" (the texts of the tables that are '
-            "there, for another encoder), or a Parquet or CSV file with the columns token and text.",
-            metavar="features|generated|tables|FILE",
+            '"intents" (what comes with this package about public data sets), "all" (both), "generated" (what a '
+            'language model wrote, see generate), "tables" (the texts of the tables that are there, for another '
+            "encoder), or a Parquet or CSV file with the columns token and text.",
+            metavar="features|intents|all|generated|tables|FILE",
         ),
     ] = "features",
     source: Annotated[
@@ -267,9 +268,9 @@ def show(
     console = Console()
     found = look_up(_config(dataset, data_path, config_files), token, side, store)
     for row in found.rows:
-        made = row.metadata
-        facts = [f"encoder {made.encoder}", f"made from {made.source or 'unknown'}"]
-        facts += [f"prompt {made.prompt_version}"] if made.prompt_version else []
+        facts = [f"encoder {row.encoder}"] if row.encoder else []
+        facts += [f"made from {row.source or 'unknown'}"]
+        facts += [f"prompt {row.prompt_version}"] if row.prompt_version else []
         facts += [f"training interactions: {row.fingerprint}"] if row.fingerprint else []
         text = Text(row.text or "(no text)")
         console.print(Panel(text, title=Text(f"{found.side} {token}: {row.kind}"), subtitle=Text(", ".join(facts))))
