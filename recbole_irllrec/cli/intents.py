@@ -7,7 +7,7 @@ import typer
 
 from . import generate
 from .log import log_to_stderr
-from .options import ConfigFiles, DataPath, Dataset, Store
+from .options import Checkpoint, ConfigFiles, DataPath, Dataset, Device, Store, TrainedDataPath
 
 if TYPE_CHECKING:
     from recbole_irllrec.dataset_tools.check import Report, TableReport
@@ -299,6 +299,54 @@ def check(
         _print_report(report)
     if report.refusals:
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: irllrec intents plot saved/IRLLRec.pth --out plots")
+def plot(
+    checkpoint: Checkpoint,
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for plot.html and, in numbers, numbers.csv, angles.csv, items.csv.", metavar="DIR"),
+    ] = Path("plots"),
+    title: Annotated[
+        str | None,
+        typer.Option(
+            help="The column of the .item file that names items; without it, the first with title or name in its name.",
+            metavar="FIELD",
+            show_default=False,
+        ),
+    ] = None,
+    how: Annotated[
+        Literal["tsne", "pca"], typer.Option("--map", help="How the plane is found: t-SNE, or principal components.")
+    ] = "tsne",
+    sample: Annotated[
+        int, typer.Option(min=3, help="Users and items, at most, that densities and numbers are of.")
+    ] = 500,
+    data_path: TrainedDataPath = None,
+    device: Device = None,
+) -> None:
+    """Draw a trained model's embeddings beside those of its texts, and a map of items by intent.
+
+    The page needs no network. Alignment and uniformity (Wang and Isola) are printed.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..intent_plot import picture, write_picture
+    from ..serving import serve
+
+    with Console(stderr=True).status(f"Loading {checkpoint} and its data set"):
+        served = serve(checkpoint, device, data_path, texts=True)
+        made = picture(served, str(checkpoint), title, how, sample)
+    table = Table()
+    for name in made.numbers:
+        table.add_column(name, justify="right" if name in ("value", "of_any", "n") else "left")
+    for row in made.numbers.itertuples(index=False):
+        of_any = "" if row.measure == "uniformity" else f"{row.of_any:.4f}"
+        table.add_row(row.measure, row.side, row.of, row.beside, f"{row.value:.4f}", of_any, str(row.n))
+    Console().print(table)
+    for path in write_picture(out, made, f"{served.config['model']} on {served.config['dataset']}"):
+        typer.echo(path)
 
 
 def _config(dataset: str, data_path: Path | None, config_files: str | None):
