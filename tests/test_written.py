@@ -13,7 +13,7 @@ from text_files import tokens_of
 
 from recbole_irllrec.data.dataset import IRLLRecDataset
 from recbole_irllrec.data.text import resolve, tables
-from recbole_irllrec.data.training import TrainingTokens
+from recbole_irllrec.data.training import SIDES, TrainingTokens
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.tables.intents import IntentTable
 from recbole_irllrec.text.default import default_tables
@@ -50,9 +50,8 @@ def texts_of(folder, recipe="intent", **settings):
     """The default's texts by token, users' and items'."""
     config, dataset = load_few(folder, **settings)
     train = TrainingTokens(dataset)
-    users, items = train.tokens["user"], train.tokens["item"]
-    made = default_tables(config, recipe, users, items, train.judged, train.fingerprint)
-    return [dict(zip(table.tokens, table.texts, strict=True)) for table in made]
+    made = default_tables(config, recipe, SIDES, train.tokens, train.judged, train.fingerprint)
+    return [dict(zip(made[side].tokens, made[side].texts, strict=True)) for side in SIDES]
 
 
 def phrases(token: str, name: str) -> set[str]:

@@ -16,7 +16,7 @@ from .. import zoo
 from ..errors import IRLLRecError
 from ..tables.intents import IntentTable, open_table
 from ..tables.table_file import Rows, TableFile, rows_present
-from ..text.default import RECIPES, Recipe, Tables, cache_folder, default_tables
+from ..text.default import RECIPES, Recipe, cache_folder, default_tables
 from ..text.reduction import Projection, fit_projection
 from .training import SIDES, TrainingTokens
 
@@ -60,6 +60,7 @@ class _Made(NamedTuple):
     """A table that is made because none is named or found."""
 
     recipe: Recipe
+    sides: tuple[str, ...]  # which are made at once, by one encoder
 
     def __str__(self) -> str:
         return f"the default of {self.recipe}"
@@ -144,7 +145,10 @@ def _open(config, dataset, sides: Sequence[str]) -> tuple[dict[str, _Sources], "
     }
     if not any(any(found) for found in sources.values()):
         has_users = "user" in sides and config["user_text"] != "mean_of_items"
-        made = {kind: _Made(recipe) for kind, recipe in RECIPES[config["default_texts"] or "features"].items()}
+        made = {
+            kind: _Made(recipe, ("user", "item") if has_users else ("item",))
+            for kind, recipe in RECIPES[config["default_texts"] or "features"].items()
+        }
         sources = {kind: _Sources(made[kind] if has_users else None, made[kind]) for kind in KINDS}
     return sources, _Reader(config, dataset)
 
@@ -256,9 +260,9 @@ class _Reader:
             _refuse_two_encoders(found.user, found.item)
         return found
 
-    def _make_default(self, recipe: Recipe) -> Tables:
-        users, items = (self._train.tokens[side] for side in SIDES)
-        return default_tables(self._config, recipe, users, items, self._train.judged, self._train.fingerprint)
+    def _make_default(self, made: _Made) -> dict[str, IntentTable]:
+        train = self._train
+        return default_tables(self._config, *made, train.tokens, train.judged, train.fingerprint)
 
     def _refuse_gaps(self, kind: str, sources: _Sources) -> None:
         user_setting, item_setting = (f"{side}_{kind}_table" for side in SIDES)
@@ -283,7 +287,7 @@ class _Reader:
         key = (side, source)
         if key not in self._tables:
             if isinstance(source, _Made):
-                table: Table = getattr(self._default(source.recipe), side)
+                table: Table = self._default(source)[side]
             else:
                 table = self._preloaded(side, source) if isinstance(source, _Preloaded) else self._read_file(source)
             self._check_leakage(table)

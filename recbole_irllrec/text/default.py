@@ -6,8 +6,9 @@ public data set (`written`).
 
 import hashlib
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from .encoders import Encoder, TfidfSvdEncoder, embed_texts
 from .profiles import item_texts, user_texts
 from .written import intents_of_users, read_written, written_about
 
+Tokens: TypeAlias = Mapping[str, np.ndarray]  # users' and items', by side
 Recipe = Literal["features", "profile", "intent", "all"]
 # What tables call the recipe; count it up when other texts are made of the same.
 VERSIONS: dict[Recipe, str] = {
@@ -38,13 +40,6 @@ RECIPES: dict[str, dict[str, Recipe]] = {
 TFIDF_SVD = "tfidf-svd"
 
 
-class Tables(NamedTuple):
-    """One table a side, both from one encoder."""
-
-    user: IntentTable
-    item: IntentTable
-
-
 class MadeTexts(NamedTuple):
     """Texts by token; ``""`` where there are no words."""
 
@@ -54,9 +49,14 @@ class MadeTexts(NamedTuple):
 
 
 def default_tables(
-    config, recipe: Recipe, user_tokens: np.ndarray, item_tokens: np.ndarray, train: pd.DataFrame, fingerprint: str
-) -> Tables:
-    """Make the tables, or read those that were made before.
+    config,
+    recipe: Recipe,
+    sides: Sequence[str],
+    tokens: Mapping[str, np.ndarray],
+    train: pd.DataFrame,
+    fingerprint: str,
+) -> dict[str, IntentTable]:
+    """Make the tables, all with one encoder, or read those that were made before.
 
     The encoder learns its space, if it learns one, from what no interaction went into; so an item's row depends on no
     interaction, and a user's on its own training interactions.
@@ -64,32 +64,35 @@ def default_tables(
     Args:
         config: RecBole's settings; they name the files, the encoder and the folder of the cache.
         recipe: what the texts are made of.
-        user_tokens: the data set's users, in any order.
-        item_tokens: its items.
+        sides: whose tables are wanted.
+        tokens: the data set's users and items, each in any order.
         train: columns ``user``, ``item`` and ``liked``: the training interactions, see `made_texts`.
         fingerprint: their `train_fingerprint`.
+
+    Returns:
+        The tables by side.
 
     Raises:
         IRLLRecError: there are no words about the data set's items, or the encoder cannot be had.
     """
     log = logging.getLogger(__name__)
-    users, items = np.sort(user_tokens), np.sort(item_tokens)
+    tokens = {side: np.sort(its) for side, its in tokens.items()}
     folder = cache_folder(config)
-    name = f"{config['dataset']}-{_inputs_fingerprint(config, recipe, users, items, train, fingerprint)[:16]}"
-    user_cache, item_cache = folder / f"{name}.user.parquet", folder / f"{name}.item.parquet"
-    tables = _from_cache(user_cache, item_cache, users, items)
+    name = f"{config['dataset']}-{_inputs_fingerprint(config, recipe, tokens, train, fingerprint)[:16]}"
+    paths = {side: folder / f"{name}.{side}.parquet" for side in sides}
+    tables = _from_cache(paths, tokens)
     done = "read back"
     if tables is None:
-        tables = _build(config, recipe, users, items, train, fingerprint)
+        tables = _build(config, recipe, sides, tokens, train, fingerprint)
         done = "made"
         try:
-            tables.user.write(user_cache)
-            tables.item.write(item_cache)
+            for side, table in tables.items():
+                table.write(paths[side])
         except OSError as error:
             log.warning(f"The default text tables are not kept for the next run ({error}).")
     log.info(
         f"No text table is named or found: {done} the default {_described(config, recipe)}, embedded with "
-        f"{_encoder_version(config)}, {tables.item.metadata.dim} wide; in {folder}."
+        f"{_encoder_version(config)}, {next(iter(tables.values())).metadata.dim} wide; in {folder}."
     )
     return tables
 
@@ -163,19 +166,23 @@ def _no_words(config, recipe: Recipe) -> IRLLRecError:
 
 
 def _build(
-    config, recipe: Recipe, users: np.ndarray, items: np.ndarray, train: pd.DataFrame, fingerprint: str
-) -> Tables:
-    texts = made_texts(config, recipe, users, items, train)
+    config,
+    recipe: Recipe,
+    sides: Sequence[str],
+    tokens: Mapping[str, np.ndarray],
+    train: pd.DataFrame,
+    fingerprint: str,
+) -> dict[str, IntentTable]:
+    texts = made_texts(config, recipe, tokens["user"], tokens["item"], train)
     encoder, encoding = _encoder(config, [*texts.item, *texts.user_alone])
-
-    def table(tokens: np.ndarray, texts: pd.Series, **made: Any) -> IntentTable:
-        how = {"prompt_version": VERSIONS[recipe], "encoding": encoding, **made}
-        return embed_texts(encoder, tokens, texts.to_numpy(), **how)
-
-    return Tables(
-        table(users, texts.user, source="interactions", train_fingerprint=fingerprint, origin="The users' default"),
-        table(items, texts.item, source="features", origin="The items' default"),
-    )
+    made: dict[str, dict[str, Any]] = {
+        "user": {"source": "interactions", "train_fingerprint": fingerprint, "origin": "The users' default"},
+        "item": {"source": "features", "origin": "The items' default"},
+    }
+    how = {"prompt_version": VERSIONS[recipe], "encoding": encoding}
+    return {
+        side: embed_texts(encoder, tokens[side], getattr(texts, side).to_numpy(), **made[side], **how) for side in sides
+    }
 
 
 def _encoder(config, learnable: list[str]) -> tuple[Encoder, dict[str, str | int | float] | None]:
@@ -193,28 +200,25 @@ def _encoder_version(config) -> str:
     return TfidfSvdEncoder.version if model == TFIDF_SVD else model
 
 
-def _inputs_fingerprint(
-    config, recipe: Recipe, users: np.ndarray, items: np.ndarray, train: pd.DataFrame, train_fingerprint: str
-) -> str:
+def _inputs_fingerprint(config, recipe: Recipe, tokens: Tokens, train: pd.DataFrame, train_fingerprint: str) -> str:
     """What the tables depend on, and nothing else."""
     written = written_about(config["dataset"]) if recipe in WRITTEN else None
     files = (*(_path(config, side) for side in ("item", "user")), written)
     contents = (hashlib.sha256(file.read_bytes()).hexdigest() if file and file.is_file() else "none" for file in files)
     settings = (config[name] for name in ("USER_ID_FIELD", "ITEM_ID_FIELD", "field_separator", "encoding"))
-    nodes = ("\n".join(tokens) for tokens in (users, items))
+    nodes = ("\n".join(tokens[side]) for side in ("user", "item"))
     inputs = [VERSIONS[recipe], _encoder_version(config), *contents, *settings, *nodes, train_fingerprint]
     if recipe == "intent":
         inputs += sorted(train["user"] + "\t" + train["item"] + "\t" + train["liked"].astype(str))
     return hashlib.sha256(repr(inputs).encode()).hexdigest()
 
 
-def _from_cache(user_cache: Path, item_cache: Path, users: np.ndarray, items: np.ndarray) -> Tables | None:
-    if not (user_cache.is_file() and item_cache.is_file()):
+def _from_cache(paths: Mapping[str, Path], tokens: Tokens) -> dict[str, IntentTable] | None:
+    if not all(path.is_file() for path in paths.values()):
         return None
     try:
-        tables = Tables(IntentTable.read(user_cache), IntentTable.read(item_cache))
+        tables = {side: IntentTable.read(path) for side, path in paths.items()}
     except Exception as error:  # whatever is wrong with a file that can be made again
         logging.getLogger(__name__).warning(f"The cached default text tables are made again: {error}")
         return None
-    fits = np.array_equal(tables.user.tokens, users) and np.array_equal(tables.item.tokens, items)
-    return tables if fits else None
+    return tables if all(np.array_equal(table.tokens, tokens[side]) for side, table in tables.items()) else None
