@@ -147,7 +147,7 @@ def _numbers(found: dict[str, pd.DataFrame], n_users: int) -> list[dict[str, obj
 
 def _of_pairs(served: Scorer, n_users: int) -> list[dict[str, object]]:
     """The alignment of users with their training items, which is what ranking is about."""
-    users, items = served.train_items.nonzero()
+    users, items = (ids.astype(np.int64) for ids in served.train_items.nonzero())
     drawn = _drawn(len(users), _MOST_PAIRS)
     nodes, places = np.unique(np.stack([users[drawn] - 1, n_users + items[drawn] - 1]), return_inverse=True)
     found = served.model.compared(torch.as_tensor(nodes, device=served.config["device"]))["interaction"]
@@ -196,11 +196,12 @@ def _titles(served: Scorer, title: str | None) -> pd.Series:
     config = served.config
     path = Path(config["data_path"]) / f"{config['dataset']}.item"
     words = read_features(path, config["ITEM_ID_FIELD"], config["field_separator"], config["encoding"])
+    names = [str(name) for name in words.columns]
     if title is None:
-        title = next((name for name in words if "title" in name.lower() or "name" in name.lower()), None)
-        return pd.Series(dtype=object) if title is None else words[title]
-    if title not in words:
-        there = f"has, of columns of words, {', '.join(words) or 'none'}" if path.is_file() else "is not there"
+        alike = [name for name in names if "title" in name.lower() or "name" in name.lower()]
+        return words[alike[0]] if alike else pd.Series(dtype=object)
+    if title not in names:
+        there = f"has, of columns of words, {', '.join(names) or 'none'}" if path.is_file() else "is not there"
         raise IRLLRecError(f"{path} {there}, where --title names {title}: name one of them, or leave --title out.")
     return words[title]
 

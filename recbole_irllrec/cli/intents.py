@@ -330,7 +330,6 @@ def plot(
     The page needs no network. Alignment and uniformity (Wang and Isola) are printed.
     """
     from rich.console import Console
-    from rich.table import Table
 
     from ..intent_plot import picture, write_picture
     from ..serving import serve
@@ -338,13 +337,7 @@ def plot(
     with Console(stderr=True).status(f"Loading {checkpoint} and its data set"):
         served = serve(checkpoint, device, data_path, texts=True)
         made = picture(served, str(checkpoint), title, how, sample)
-    table = Table()
-    for name in made.numbers:
-        table.add_column(name, justify="right" if name in ("value", "of_any", "n") else "left")
-    for row in made.numbers.itertuples(index=False):
-        of_any = "" if row.measure == "uniformity" else f"{row.of_any:.4f}"
-        table.add_row(row.measure, row.side, row.of, row.beside, f"{row.value:.4f}", of_any, str(row.n))
-    Console().print(table)
+    typer.echo(made.numbers.to_string(index=False, na_rep="", float_format="{:.4f}".format))
     for path in write_picture(out, made, f"{served.config['model']} on {served.config['dataset']}"):
         typer.echo(path)
 

@@ -179,7 +179,7 @@ def _build(
         "user": {"source": "interactions", "train_fingerprint": fingerprint, "origin": "The users' default"},
         "item": {"source": "features", "origin": "The items' default"},
     }
-    how = {"prompt_version": VERSIONS[recipe], "encoding": encoding}
+    how: dict[str, Any] = {"prompt_version": VERSIONS[recipe], "encoding": encoding}
     return {
         side: embed_texts(encoder, tokens[side], getattr(texts, side).to_numpy(), **made[side], **how) for side in sides
     }
