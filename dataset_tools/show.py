@@ -98,10 +98,12 @@ def _look_up_made(config, token: str, side: str | None) -> Shown:
     recipes: list[Recipe] = ["features"]
     if written_about(config["dataset"]) is not None:
         recipes += ["profile", "intent"]
+    users = np.array([token] if its == "user" else [], object)
+    own = train.judged[train.judged["user"].isin(users)]
+    source, fingerprint = ("interactions", "this split") if its == "user" else ("features", None)
     rows = []
     for recipe in recipes:
-        made = made_texts(config, recipe, train.tokens["user"], train.tokens["item"], train.judged)
-        source, fingerprint = ("interactions", "this split") if its == "user" else ("features", None)
+        made = made_texts(config, recipe, users, train.tokens["item"], own)
         rows.append(Row(recipe, getattr(made, its)[token], source, None, VERSIONS[recipe], fingerprint))
     return Shown(its, rows, None)
 
