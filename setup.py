@@ -31,7 +31,10 @@ setup(
         "recbole_irllrec.dataset_tools": "dataset_tools",
         "recbole_irllrec.dataset_tools.generation": "dataset_tools/generation",
     },
-    package_data={"recbole_irllrec.properties": ["*.yaml", "*/*.yaml", "*/*/*.yaml"], "recbole_irllrec": ["py.typed"]},
+    package_data={
+        "recbole_irllrec.properties": ["*.yaml", "*/*.yaml", "*/*/*.yaml", "texts/*"],
+        "recbole_irllrec": ["py.typed"],
+    },
     install_requires=[
         # Not RecBole itself: its metadata, not its code, asks for a Ray of 2023, and pip would find no way. It is
         # installed without its requirements (README), and `requirements.py` asks for it. These are they, but for Ray:

@@ -15,7 +15,7 @@ from recbole_irllrec.data.training import TrainingTokens
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.tables.intents import IntentTable
 from recbole_irllrec.tables.table_file import TableFile
-from recbole_irllrec.text.default import RECIPE, feature_texts
+from recbole_irllrec.text.default import RECIPES, VERSIONS, made_texts
 from recbole_irllrec.text.encoders import Encoder, TfidfSvdEncoder, embed_texts
 
 from . import generate
@@ -59,7 +59,7 @@ def find_texts(
 
     Args:
         config: RecBole's settings.
-        where: "features", "generated", "tables" or a file; see `texts_of_features` and its neighbours.
+        where: "features", "intents", "all", "generated", "tables" or a file; see `texts_of_recipes` and its neighbours.
         sides: whose texts.
         kinds: which.
         source: what the texts of a file were made from.
@@ -72,7 +72,7 @@ def find_texts(
     if store is not None and where != "generated":
         raise IRLLRecError(f"The texts of {where} are in no store: leave --store out, or give --texts generated.")
     places: dict[str, Callable[..., list[Texts]]] = {
-        "features": texts_of_features,
+        **{name: partial(texts_of_recipes, default_texts=name) for name in RECIPES},
         "generated": partial(texts_of_store, store=store),
         "tables": texts_of_tables,
     }
@@ -81,7 +81,7 @@ def find_texts(
             raise IRLLRecError(f"It is known what the texts of {where} were made from: leave --source out.")
         return places[where](config, sides, kinds)
     if not Path(where).is_file():
-        raise IRLLRecError(f"{where} is no file: give features, generated, tables or the path of a file in --texts.")
+        raise IRLLRecError(f"{where} is no file: give {', '.join(places)} or the path of a file in --texts.")
     if source is None or len(sides) != 1:
         raise IRLLRecError(
             f"{where} holds the texts of one side, and does not say what they were made from: give --side and --source."
@@ -89,23 +89,27 @@ def find_texts(
     return [texts_of_file(config, Path(where), sides[0], kinds, source)]
 
 
-def texts_of_features(config, sides: Sequence[str], kinds: Sequence[str]) -> list[Texts]:
-    """Texts made from the data set's own features: of items, and of users with those of their training items.
+def texts_of_recipes(config, sides: Sequence[str], kinds: Sequence[str], default_texts: str) -> list[Texts]:
+    """The texts of the embedded default under a value of the setting ``default_texts``.
 
     Raises:
-        IRLLRecError: there is no ``.item`` file with words about the data set's items.
+        IRLLRecError: there are no words about the data set's items.
     """
     train = TrainingTokens(split_datasets(config)[0])
     users, items = np.sort(train.tokens["user"]), np.sort(train.tokens["item"])
-    of_users, of_items, of_users_alone = (
-        texts.to_numpy() for texts in feature_texts(config, users, items, train.pairs)
-    )
-    made = (train.fingerprint, RECIPE)
-    texts = {
-        "user": Texts("user", kinds, users, of_users, "interactions", *made, "The users' features", of_users_alone),
-        "item": Texts("item", kinds, items, of_items, "features", None, RECIPE, "The items' features"),
-    }
-    return [texts[side] for side in sides]
+    recipes = RECIPES[default_texts]
+    found = []
+    for recipe in dict.fromkeys(recipes[kind] for kind in kinds):
+        made = made_texts(config, recipe, users, items, train.judged)
+        its = [kind for kind in kinds if recipes[kind] == recipe]
+        of_users, of_items, of_users_alone = (texts.to_numpy() for texts in made)
+        how = (train.fingerprint, VERSIONS[recipe])
+        texts = {
+            "user": Texts("user", its, users, of_users, "interactions", *how, f"The users' {recipe}", of_users_alone),
+            "item": Texts("item", its, items, of_items, "features", None, how[1], f"The items' {recipe}"),
+        }
+        found += [texts[side] for side in sides]
+    return found
 
 
 def texts_of_store(config, sides: Sequence[str], kinds: Sequence[str], store: Path | None) -> list[Texts]:

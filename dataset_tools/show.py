@@ -1,15 +1,18 @@
 """What the tables of a data set, and the store of a language model's answers, say about one user or item."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from recbole_irllrec.data.loading import split_datasets
+from recbole_irllrec.data.loading import refuse_absent, split_datasets
 from recbole_irllrec.data.text import KINDS, table_path
 from recbole_irllrec.data.training import SIDES, Side, TrainingTokens
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.tables.table_file import TableFile, TableMetadata
+from recbole_irllrec.text.default import VERSIONS, Recipe, made_texts
+from recbole_irllrec.text.written import written_about
 
 from .check import fingerprint_state
 from .generate import store_path
@@ -18,24 +21,26 @@ from .generation.store import open_store
 
 
 class Row(NamedTuple):
-    """A token's row in one table."""
+    """A text of a token, in a table or made without one."""
 
     kind: str
     text: str
-    metadata: TableMetadata
+    source: str | None  # see `TableMetadata`
+    encoder: str | None
+    prompt_version: str | None
     fingerprint: str | None  # see `check.fingerprint_state`
 
 
 class Shown(NamedTuple):
     """What there is about a token."""
 
-    side: str
+    side: Side
     rows: list[Row]
     answer: Answer | None  # the language model's, where there is a store
 
 
 def look_up(config, token: str, side: str | None = None, store: Path | None = None) -> Shown:
-    """Find a token in the tables of the data set's folder and in a store.
+    """Find a token in the tables of the data set's folder and in a store; without any, what texts would be made of it.
 
     Args:
         config: RecBole's settings; they name the data set and its folder.
@@ -46,27 +51,66 @@ def look_up(config, token: str, side: str | None = None, store: Path | None = No
     Raises:
         IRLLRecError: nothing has the token, users and items have it, or a file is damaged or not there.
     """
+    if store is None and not (store_path(config, None).is_file() or any(_table_paths(config))):
+        return _look_up_made(config, token, side)
     sides = [one for one in SIDES if side in (None, one)]
     tables = {one: _tables_with(config, one, token) for one in sides}
     answers = _answers(config, sides, token, store)
     found = [one for one in sides if tables[one] or answers.get(one)]
-    if not found:
-        raise IRLLRecError(
-            f"No table in {config['data_path']} has the token {token!r}: use the data set's own ids, as in its .inter "
-            f"file, or make tables with `irllrec intents embed`."
-        )
-    if len(found) > 1:
-        raise IRLLRecError(f"{token!r} is a user and an item: say which with --side user or --side item.")
-    files = tables[found[0]]
+    files = tables[_one_of(found, token, f"No table in {config['data_path']}")]
     fingerprint = None
     if any(file.metadata.train_fingerprint for file in files.values()):
         fingerprint = TrainingTokens(split_datasets(config)[0]).fingerprint
     asked = np.array([token], object)
     rows = [
-        Row(kind, file.texts_for(asked)[0], file.metadata, fingerprint_state(file.metadata, fingerprint))
+        _row(kind, file.texts_for(asked)[0], file.metadata, fingerprint_state(file.metadata, fingerprint))
         for kind, file in files.items()
     ]
     return Shown(found[0], rows, answers.get(found[0]))
+
+
+def _row(kind: str, text: str, made: TableMetadata, fingerprint: str | None) -> Row:
+    return Row(kind, text, made.source, made.encoder, made.prompt_version, fingerprint)
+
+
+def _one_of(found: list[Side], token: str, nobody: str) -> Side:
+    """The side that a token is found on.
+
+    Raises:
+        IRLLRecError: it is not one.
+    """
+    if not found:
+        raise IRLLRecError(
+            f"{nobody} has the token {token!r}: use the data set's own ids, as in its .inter file, or make tables with "
+            f"`irllrec intents embed`."
+        )
+    if len(found) > 1:
+        raise IRLLRecError(f"{token!r} is a user and an item: say which with --side user or --side item.")
+    return found[0]
+
+
+def _look_up_made(config, token: str, side: str | None) -> Shown:
+    """The texts that are made where there is no table: of features, and of what a language model wrote, if it did."""
+    refuse_absent(config)
+    train = TrainingTokens(split_datasets(config)[0])
+    there = [one for one in SIDES if side in (None, one) and token in train.tokens[one]]
+    its = _one_of(there, token, f"No table, user or item of {config['dataset']}")
+    recipes: list[Recipe] = ["features"]
+    if written_about(config["dataset"]) is not None:
+        recipes += ["profile", "intent"]
+    users = np.array([token] if its == "user" else [], object)
+    own = train.judged[train.judged["user"].isin(users)]
+    source, fingerprint = ("interactions", "this split") if its == "user" else ("features", None)
+    rows = []
+    for recipe in recipes:
+        made = made_texts(config, recipe, users, train.tokens["item"], own)
+        rows.append(Row(recipe, getattr(made, its)[token], source, None, VERSIONS[recipe], fingerprint))
+    return Shown(its, rows, None)
+
+
+def _table_paths(config) -> Iterator[Path]:
+    """The tables that there are."""
+    return (path for side in SIDES for kind in KINDS if (path := table_path(config, side, kind)).is_file())
 
 
 def _tables_with(config, side: str, token: str) -> dict[str, TableFile]:

@@ -282,7 +282,8 @@ def _texts(config: Config, folder: Path, name: str, train) -> Iterator[Check]:
         return
     own = [config[f"{side}_{kind}_table"] for side in SIDES for kind in KINDS]
     try:
-        if any(own) or config["preload_weight"] or _default_tables(folder, name):
+        has_table = any(own) or config["preload_weight"] or _default_tables(folder, name)
+        if has_table or config["default_texts"] != "features":
             for kind, text in train.node_texts(config, kinds).items():
                 yield Check("texts", f"{kind} in use", "ok", f"covers {text.present.mean():.1%} of users and items")
             return

@@ -193,3 +193,11 @@ def test_day_after_day():
     assert not len(now.merge(pd.read_csv("clicks.csv"), on=["user", "item"]))
     assert set(tuesday["user"]) == {f"c{n}" for n in range(40)}
     assert {"p30", "p31"} < set(pd.read_parquet("vectors-now/items.parquet")["token"])
+
+
+def test_intents_that_come_with_the_package():
+    said = execute("intents.md", "See them first, without a key", COLUMNS="200")
+    assert "likes: " in said and "item 50: intent" in said and "user 5: intent" in said and "this split" in said
+    assert "recall@10" in said and "uniformity" in said
+    films = pd.read_csv("plots/items.csv", dtype=str).set_index("item")
+    assert films.loc["50", "title"] == "Star Wars" and films.loc["50", "text"].startswith("likes: ")

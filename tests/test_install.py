@@ -62,6 +62,8 @@ try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 finally:
     import recbole_irllrec.dataset_tools, recbole_irllrec.properties
+    from recbole_irllrec.text.written import read_written
+    read_written("ml-100k")
 """
 
 

@@ -7,7 +7,7 @@ import typer
 
 from . import generate
 from .log import log_to_stderr
-from .options import ConfigFiles, DataPath, Dataset, Store
+from .options import Checkpoint, ConfigFiles, DataPath, Dataset, Device, Store, TrainedDataPath
 
 if TYPE_CHECKING:
     from recbole_irllrec.dataset_tools.check import Report, TableReport
@@ -128,9 +128,10 @@ def embed(
         str,
         typer.Option(
             help='Where the texts come from: "features" (.item and .user files, for users with their training items), '
-            '"generated" (what a language model wrote, see generate), "tables" (the texts of the tables that are '
-            "there, for another encoder), or a Parquet or CSV file with the columns token and text.",
-            metavar="features|generated|tables|FILE",
+            '"intents" (what comes with this package about public data sets), "all" (both), "generated" (what a '
+            'language model wrote, see generate), "tables" (the texts of the tables that are there, for another '
+            "encoder), or a Parquet or CSV file with the columns token and text.",
+            metavar="features|intents|all|generated|tables|FILE",
         ),
     ] = "features",
     source: Annotated[
@@ -267,9 +268,9 @@ def show(
     console = Console()
     found = look_up(_config(dataset, data_path, config_files), token, side, store)
     for row in found.rows:
-        made = row.metadata
-        facts = [f"encoder {made.encoder}", f"made from {made.source or 'unknown'}"]
-        facts += [f"prompt {made.prompt_version}"] if made.prompt_version else []
+        facts = [f"encoder {row.encoder}"] if row.encoder else []
+        facts += [f"made from {row.source or 'unknown'}"]
+        facts += [f"prompt {row.prompt_version}"] if row.prompt_version else []
         facts += [f"training interactions: {row.fingerprint}"] if row.fingerprint else []
         text = Text(row.text or "(no text)")
         console.print(Panel(text, title=Text(f"{found.side} {token}: {row.kind}"), subtitle=Text(", ".join(facts))))
@@ -298,6 +299,47 @@ def check(
         _print_report(report)
     if report.refusals:
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: irllrec intents plot saved/IRLLRec.pth --out plots")
+def plot(
+    checkpoint: Checkpoint,
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for plot.html and, in numbers, numbers.csv, angles.csv, items.csv.", metavar="DIR"),
+    ] = Path("plots"),
+    title: Annotated[
+        str | None,
+        typer.Option(
+            help="The column of the .item file that names items; without it, the first with title or name in its name.",
+            metavar="FIELD",
+            show_default=False,
+        ),
+    ] = None,
+    how: Annotated[
+        Literal["tsne", "pca"], typer.Option("--map", help="How the plane is found: t-SNE, or principal components.")
+    ] = "tsne",
+    sample: Annotated[
+        int, typer.Option(min=3, help="Users and items, at most, that densities and numbers are of.")
+    ] = 500,
+    data_path: TrainedDataPath = None,
+    device: Device = None,
+) -> None:
+    """Draw a trained model's embeddings beside those of its texts, and a map of items by intent.
+
+    The page needs no network. Alignment and uniformity (Wang and Isola) are printed.
+    """
+    from rich.console import Console
+
+    from ..intent_plot import picture, write_picture
+    from ..serving import serve
+
+    with Console(stderr=True).status(f"Loading {checkpoint} and its data set"):
+        served = serve(checkpoint, device, data_path, texts=True)
+        made = picture(served, str(checkpoint), title, how, sample)
+    typer.echo(made.numbers.to_string(index=False, na_rep="", float_format="{:.4f}".format))
+    for path in write_picture(out, made, f"{served.config['model']} on {served.config['dataset']}"):
+        typer.echo(path)
 
 
 def _config(dataset: str, data_path: Path | None, config_files: str | None):

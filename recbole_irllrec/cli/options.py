@@ -21,6 +21,16 @@ ConfigFiles = Annotated[
         show_default=False,
     ),
 ]
+# Of the commands that take a trained model
+Checkpoint = Annotated[Path, typer.Argument(help="What run_recbole saved: saved/NAME.pth.", show_default=False)]
+TrainedDataPath = Annotated[
+    Path | None,
+    typer.Option(help="Folder that holds the data set's folder; without it, as in training.", show_default=False),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(help="Where to score, e.g. cpu or cuda:1; without it, as in training.", show_default=False),
+]
 Store = Annotated[
     Path | None,
     typer.Option(

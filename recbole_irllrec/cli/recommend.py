@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .options import Checkpoint, Device, TrainedDataPath
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -17,16 +19,6 @@ if TYPE_CHECKING:
 # On the screen:
 _SHOWN = 10  # users
 _LETTERS = 240  # of a text
-
-Checkpoint = Annotated[Path, typer.Argument(help="What run_recbole saved: saved/NAME.pth.", show_default=False)]
-DataPath = Annotated[
-    Path | None,
-    typer.Option(help="Folder that holds the data set's folder; without it, as in training.", show_default=False),
-]
-Device = Annotated[
-    str | None,
-    typer.Option(help="Where to score, e.g. cpu or cuda:1; without it, as in training.", show_default=False),
-]
 
 
 class Seen(StrEnum):
@@ -126,7 +118,7 @@ def recommend(
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out users and items that the data set does not have.")
     ] = False,
-    data_path: DataPath = None,
+    data_path: TrainedDataPath = None,
     device: Device = None,
     address: Annotated[
         str | None,
@@ -189,7 +181,7 @@ def export(
     ] = Format.parquet,
     new_items: NewItems = None,
     histories: Histories = None,
-    data_path: DataPath = None,
+    data_path: TrainedDataPath = None,
     device: Device = None,
 ) -> None:
     """Users' and items' vectors with their ids, for a vector index."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import IRLLRecError
 from ..tables.table_file import TableMetadata
-from ..text.default import feature_texts
+from ..text.default import VERSIONS, Recipe, made_texts
 from ..text.encoders import Encoder, TfidfSvdEncoder, embed_texts
 from .training import TrainingTokens
 
@@ -77,12 +77,13 @@ def _encoder(config, train, made: TableMetadata, origin: str) -> Iterator[Encode
 
 
 def _of_features(config, train, made: TableMetadata, origin: str) -> TfidfSvdEncoder:
-    """TF-IDF learns its space from the data set's features: learnt again, it is the same."""
+    """TF-IDF learns its space from what is known without interactions: learnt again, it is the same."""
     tokens = TrainingTokens(train).tokens
     users, items = (np.sort(tokens[side]) for side in ("user", "item"))
-    nothing = pd.DataFrame({"user": [], "item": []}, dtype=object)
-    _, of_items, of_users = feature_texts(config, users, items, nothing)
-    for texts in ([*of_items, *of_users], [*of_items]):
+    nothing = pd.DataFrame({"user": [], "item": [], "liked": []}, dtype=object)
+    recipe: Recipe = next((name for name in VERSIONS if VERSIONS[name] == made.prompt_version), "features")
+    of = made_texts(config, recipe, users, items, nothing)
+    for texts in ([*of.item, *of.user_alone], [*of.item]):
         encoder = TfidfSvdEncoder(texts)
         if encoder.name == made.encoder:
             return encoder

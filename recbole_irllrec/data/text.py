@@ -5,7 +5,7 @@ The rules are told in ``docs/text-tables.md``.
 
 import logging
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypedDict
 
@@ -16,7 +16,7 @@ from .. import zoo
 from ..errors import IRLLRecError
 from ..tables.intents import IntentTable, open_table
 from ..tables.table_file import Rows, TableFile, rows_present
-from ..text.default import cache_folder, default_tables
+from ..text.default import RECIPES, Recipe, cache_folder, default_tables
 from ..text.reduction import Projection, fit_projection
 from .training import SIDES, TrainingTokens
 
@@ -56,11 +56,24 @@ class _Preloaded(NamedTuple):
         return f"preload_weight's field {self.field}"
 
 
+class _Made(NamedTuple):
+    """A table that is made because none is named or found."""
+
+    recipe: Recipe
+    sides: tuple[str, ...]  # which are made at once, by one encoder
+
+    def __str__(self) -> str:
+        return f"the default of {self.recipe}"
+
+
+Source: TypeAlias = Path | _Preloaded | _Made
+
+
 class _Sources(NamedTuple):
     """Where the texts of one kind come from."""
 
-    user: Path | _Preloaded | None
-    item: Path | _Preloaded | None
+    user: Source | None
+    item: Source | None
 
 
 def resolve(config, dataset, kinds: Iterable[str], sides: Sequence[str] = SIDES) -> dict[str, NodeText]:
@@ -125,12 +138,19 @@ def tables(config, dataset) -> dict[str, SideTables]:
 
 
 def _open(config, dataset, sides: Sequence[str]) -> tuple[dict[str, _Sources], "_Reader"]:
-    """The sources of both kinds for these sides, and what reads them."""
+    """The sources of both kinds for these sides, and what reads them; without any table, the default's."""
     sources = {
         kind: _Sources(*(locate(config, dataset, side, kind) if side in sides else None for side in SIDES))
         for kind in KINDS
     }
-    return sources, _Reader(config, dataset, use_default=not any(any(found) for found in sources.values()))
+    if not any(any(found) for found in sources.values()):
+        has_users = "user" in sides and config["user_text"] != "mean_of_items"
+        made = {
+            kind: _Made(recipe, ("user", "item") if has_users else ("item",))
+            for kind, recipe in RECIPES[config["default_texts"] or "features"].items()
+        }
+        sources = {kind: _Sources(made[kind] if has_users else None, made[kind]) for kind in KINDS}
+    return sources, _Reader(config, dataset)
 
 
 def table_path(config, side: str, kind: str) -> Path:
@@ -166,12 +186,12 @@ def locate(config, dataset, side: str, kind: str) -> Path | _Preloaded | None:
 class _Reader:
     """Reads the sources of one data set, each once."""
 
-    def __init__(self, config, dataset, use_default: bool):
+    def __init__(self, config, dataset):
         self._config = config
         self._dataset = dataset
-        self._use_default = use_default
         self._log = logging.getLogger(__name__)
-        self._tables: dict[tuple[str, Path | _Preloaded], Table] = {}
+        self._tables: dict[tuple[str, Source], Table] = {}
+        self._default = cache(self._make_default)
         self._train = TrainingTokens(dataset)
 
     def node_text(self, kind: str, sources: _Sources) -> NodeText:
@@ -189,8 +209,7 @@ class _Reader:
         return embeddings if projection is None else projection.apply(embeddings, rows_present(embeddings))
 
     def _wide(self, kind: str, sources: _Sources) -> list[Rows]:
-        if not self._use_default:
-            self._refuse_gaps(kind, sources)
+        self._refuse_gaps(kind, sources)
         user_table, item_table = self.tables(sources)
         assert item_table is not None  # `_refuse_gaps`
         item_rows = self._rows(kind, "item", item_table)
@@ -204,7 +223,7 @@ class _Reader:
         return [user_rows, item_rows]
 
     def _wide_of_items(self, kind: str, sources: _Sources) -> list[Rows]:
-        if not self._use_default and sources.item is None:
+        if sources.item is None:
             (other,) = {*KINDS} - {kind}
             raise IRLLRecError(
                 f"There is a table of {other} texts of the items and none of {kind} texts: name one in "
@@ -232,9 +251,7 @@ class _Reader:
         return fit_projection(embeddings, present, dim, stem, f"The {kind} text")
 
     def tables(self, sources: _Sources) -> SideTables:
-        """The tables that the sources of one kind name; without any source, the default's."""
-        if self._use_default:
-            return SideTables(None if self._mean_is_wanted else self._default.user, self._default.item)
+        """The tables that the sources of one kind name."""
         found = SideTables(
             None if sources.user is None else self._read("user", sources.user),
             None if sources.item is None else self._read("item", sources.item),
@@ -243,19 +260,9 @@ class _Reader:
             _refuse_two_encoders(found.user, found.item)
         return found
 
-    @property
-    def _mean_is_wanted(self) -> bool:
-        return self._config["user_text"] == "mean_of_items"
-
-    @cached_property
-    def _default(self):
-        return default_tables(
-            self._config,
-            self._train.tokens["user"],
-            self._train.tokens["item"],
-            self._train.pairs,
-            self._train.fingerprint,
-        )
+    def _make_default(self, made: _Made) -> dict[str, IntentTable]:
+        train = self._train
+        return default_tables(self._config, *made, train.tokens, train.judged, train.fingerprint)
 
     def _refuse_gaps(self, kind: str, sources: _Sources) -> None:
         user_setting, item_setting = (f"{side}_{kind}_table" for side in SIDES)
@@ -269,17 +276,20 @@ class _Reader:
             raise IRLLRecError(
                 f"Users have {kind} texts ({sources.user}) and items have none: name a table in {item_setting}."
             )
-        if sources.user is None and not self._mean_is_wanted:
+        if sources.user is None and self._config["user_text"] != "mean_of_items":
             raise IRLLRecError(
                 f"Items have {kind} texts ({sources.item}) and users have none: name a table in {user_setting}, or set "
                 f"`user_text: mean_of_items`, which gives each user the mean embedding of its training items."
             )
 
-    def _read(self, side: str, source: Path | _Preloaded) -> Table:
+    def _read(self, side: str, source: Source) -> Table:
         """Read a table and refuse it if other interactions went into it."""
         key = (side, source)
         if key not in self._tables:
-            table = self._preloaded(side, source) if isinstance(source, _Preloaded) else self._read_file(source)
+            if isinstance(source, _Made):
+                table: Table = self._default(source)[side]
+            else:
+                table = self._preloaded(side, source) if isinstance(source, _Preloaded) else self._read_file(source)
             self._check_leakage(table)
             self._tables[key] = table
         return self._tables[key]

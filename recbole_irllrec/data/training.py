@@ -35,6 +35,17 @@ class TrainingTokens:
         return pd.DataFrame({side: self.tokens[side][self.ids[side]] for side in SIDES})
 
     @cached_property
+    def judged(self) -> pd.DataFrame:
+        """`pairs` with a column ``liked``: rated at least as the mean of them, or labelled so; True without ratings.
+
+        That holds for stars and for ratings that RecBole has scaled.
+        """
+        config, interactions = self._dataset.config, self._dataset.inter_feat
+        fields = (config["RATING_FIELD"], config["LABEL_FIELD"])
+        rating = next((np.asarray(interactions[field], float) for field in fields if field in interactions), None)
+        return self.pairs.assign(liked=True if rating is None else rating >= rating.mean())
+
+    @cached_property
     def fingerprint(self) -> str:
         """`features.train_fingerprint` of the interactions."""
         return train_fingerprint(self.pairs["user"].to_numpy(), self.pairs["item"].to_numpy())

@@ -172,12 +172,32 @@ class Alignment(nn.Module):
             terms["matching"] = s.matching_weight * (0.4 * translation + 0.6 * distilled)
         return terms
 
-    def interaction_intents(self, encoded: Encoded, nodes: Tensor) -> NodeEmbeddings:
+    @torch.no_grad()
+    def embeddings(self, encoded: Encoded, nodes: Tensor) -> dict[str, NodeEmbeddings]:
+        """What the loss terms compare, of [n] sorted nodes, each once, of a text's embeddings those that there are.
+
+        They are E, "interaction", r from all neighbours, "interaction intent", p, "profile", and z, "intent"; only what
+        the loss terms use.
+        """
+        s, dtype = self.settings, encoded.final.dtype
+        found = {"interaction": NodeEmbeddings(nodes, encoded.final[nodes])}
+        if s.reveals_intents:
+            found["interaction intent"] = self.interaction_intents(encoded, nodes, of_all_neighbours=True)
+        if s.profile_weight > 0:
+            worded = nodes[self.profile_texts.present[nodes]]
+            found["profile"], _ = self._embed(self.profile_texts, self.profile_tower, [worded], dtype)
+        if s.uses_intents:
+            worded = nodes[self.intent_texts.present[nodes]]
+            found["intent"], _ = self._embed(self.intent_texts, self.intent_tower, [worded], dtype)
+        return found
+
+    def interaction_intents(self, encoded: Encoded, nodes: Tensor, of_all_neighbours: bool = False) -> NodeEmbeddings:
         """r of [n] sorted nodes, each once: the intents that the graph reveals."""
         if encoded.intents is not None:
             return NodeEmbeddings(nodes, encoded.intents(nodes))
         prototypes = self.user_prototypes, self.item_prototypes
-        limit = None if self.settings.intent_neighbours == "all" else self.settings.intent_neighbours
+        is_all = of_all_neighbours or self.settings.intent_neighbours == "all"
+        limit = None if is_all else self.settings.intent_neighbours
         revealed = interaction_intents(self._graph[0], encoded.layers, *prototypes, nodes, limit=limit)
         return NodeEmbeddings(nodes, revealed)
 

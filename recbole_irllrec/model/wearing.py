@@ -18,7 +18,7 @@ from .encoder import GraphEncoder, graph_of
 from .graph import InteractionGraph
 from .sampling import Triples
 from .text_map import TextMap, with_texts
-from .texts import NodeTexts
+from .texts import NodeEmbeddings, NodeTexts
 
 # Where the alignment's parameters stood before it was a module of its own, for checkpoints of that time.
 _BEFORE = (
@@ -140,6 +140,11 @@ class AlignedEncoder(GraphEncoder):
         found = self._map_from(known).regression(start[known], self._item_texts[is_new])
         return torch.where(has_text[is_new][:, None], found, start[known].mean(dim=0))
 
+    def compared(self, nodes: Tensor) -> dict[str, NodeEmbeddings]:
+        """See `Alignment.embeddings`."""
+        with torch.no_grad():
+            return self.alignment.embeddings(self.encode(), nodes)
+
     @property
     def item_text_kind(self) -> str | None:
         """Which of the items' texts give vectors; None if the model reads none."""
@@ -242,6 +247,12 @@ class AlignedRecommender(GeneralRecommender):
         names = ("own",) if len(own) == 1 else tuple(f"own_{n}" for n in range(1, len(own) + 1))
         self.loss_names = (*terms, *names)
         return (*terms.values(), *own)
+
+    def compared(self, nodes: Tensor) -> dict[str, NodeEmbeddings]:
+        """See `Alignment.embeddings`."""
+        with torch.no_grad():
+            final = self._embeddings()
+            return self.alignment.embeddings(Encoded(final, [final]), nodes)
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -22,7 +22,7 @@ Settings = dict[str, Any]
 # What the texts of a split depend on, beside the data set.
 TEXT_SETTINGS = (
     *(f"{side}_{kind}_table" for side in SIDES for kind in ("profile", "intent")),
-    *("preload_weight", "user_text", "min_text_coverage", "text_dim"),
+    *("preload_weight", "default_texts", "default_encoder", "user_text", "min_text_coverage", "text_dim"),
 )
 # What a run does not take from anybody: it writes into its own folder, and nothing else.
 _OWN = {"show_progress": False, "save_dataset": False, "save_dataloaders": False, "log_wandb": False}

@@ -77,6 +77,8 @@ class TextSettings(Part):
     item_profile_table: str | None
     user_intent_table: str | None
     item_intent_table: str | None
+    default_texts: Literal["features", "intents", "all"]
+    default_encoder: str
     user_text: Literal["mean_of_items"] | None
     text_dim: Annotated[int, Count] | None
     min_text_coverage: float = Share
