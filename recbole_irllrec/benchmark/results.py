@@ -2,6 +2,7 @@
 
 benchmark.json   what all runs share, and what was chosen for each model
 split/           the data set's split, where the data set comes without one
+texts/           tables that were made for it, if they were
 users.parquet    the users and their numbers of training interactions
 items.parquet    the items and theirs
 """
@@ -24,6 +25,7 @@ from ..runs.worker import Record
 
 Plan = dict[str, Any]
 PLAN, USERS, ITEMS, SPLIT = "benchmark.json", "users.parquet", "items.parquet", "split"
+TEXTS = "texts"
 
 
 def read_plan(folder: Path) -> Plan | None:
@@ -33,7 +35,11 @@ def read_plan(folder: Path) -> Plan | None:
         IRLLRecError: the folder holds something else.
     """
     plan = read_json(folder / PLAN)
-    if plan is None and folder.is_dir() and any(f.name[0] != "." and f.name != SPLIT for f in folder.iterdir()):
+    if (
+        plan is None
+        and folder.is_dir()
+        and any(f.name[0] != "." and f.name not in (SPLIT, TEXTS) for f in folder.iterdir())
+    ):
         raise IRLLRecError(f"{folder} holds other files and no {PLAN}: give another folder with --out.")
     return plan
 

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,7 +41,8 @@ def study(
             help="ablation: the model without each of its parts. controls: with its own texts, with texts shuffled "
             "among users and among items, with random vectors, without text, and text alone. sparsity: models "
             "by the user's and the item's number of training interactions. noise: what models "
-            "lose by fake interactions and by texts shuffled or blank.",
+            "lose by fake interactions and by texts shuffled or blank. encoders: the same texts "
+            "through several encoders, and several fields of the items through one.",
             show_default=False,
         ),
     ],
@@ -58,6 +59,22 @@ def study(
         str | None,
         typer.Option(
             help="Of noise: shares from 0 to 1, parted by commas; 0.1,0.2,0.3,0.4 by default.", show_default=False
+        ),
+    ] = None,
+    encoders: Annotated[
+        str | None,
+        typer.Option(
+            help="Of encoders: tfidf-svd, sentence-transformers:MODEL or openai:MODEL, parted by commas; tfidf-svd by "
+            "default.",
+            show_default=False,
+        ),
+    ] = None,
+    fields: Annotated[
+        str | None,
+        typer.Option(
+            help="Of encoders: fields of the items that are embedded by themselves, as title,title+genre; each by "
+            "default.",
+            show_default=False,
         ),
     ] = None,
     seeds: Seeds = 5,
@@ -88,7 +105,10 @@ def study(
     from ..studies.study import Asked, carry_out
 
     kind = find(name)
-    own = {} if shares is None else {"shares": numbers("--shares", shares)}
+    own: dict[str, Any] = {}
+    if shares is not None:
+        own["shares"] = numbers("--shares", shares)
+    own |= {option: listed(text) for option, text in (("encoders", encoders), ("fields", fields)) if text is not None}
     kind.refuse_options(name, own)
     wanted, cutoffs = measures(metrics, topk)
     options = Options(
@@ -105,12 +125,12 @@ def study(
         Data(dataset, data_path, config_files),
         options,
         [named(text) for text in listed(models or kind.models)],
+        out or Path("results", f"{dataset}-{name}"),
         **own,
     )
     told, files = carry_out(
         kind.plan(asked),
         asked,
-        out or Path("results", f"{dataset}-{name}"),
         resources=Resources(cpus_per_run, gpus_per_run, max_concurrent, retries=3 if address else 0),
         address=address,
         command=shlex.join(["irllrec", *sys.argv[1:]]),

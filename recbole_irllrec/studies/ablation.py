@@ -79,19 +79,13 @@ def _tell(results: Results, full: str, without: dict[str, str]) -> Told:
 
 
 def _paragraph(results: Results, full: str, without: dict[str, str], found: list[words.Difference]) -> str:
-    def those(verdict: str, lead: str) -> list[str]:
-        of = [one for one in found if one.verdict("better", "worse", "none") == verdict]
-        of.sort(key=lambda one: -abs(one.change))
-        return [f"{lead} {words.listed([f'{without[one.row]} ({one})' for one in of])}."] if of else []
-
-    users = results.users["user"].nunique()
     return " ".join(
         [
             f"{full} reaches {words.written(results)} {words.mean(results, full):.4f} on the test set.",
-            *those("worse", "It is worse without"),
-            *those("better", "It is better without"),
-            *those("none", "No difference is found without"),
+            *words.by_verdict(
+                found, without, ("It is better without", "It is worse without", "No difference is found without")
+            ),
             *words.failed(results),
-            f"Means over the seeds; p of {words.HOW} over the parts, {users:,} users.",
+            words.how(results, "the parts"),
         ]
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ..errors import IRLLRecError
-from . import ablation, controls, noise, sparsity
+from . import ablation, controls, encoders, noise, sparsity
 from .study import Asked, Study
 
 
@@ -30,6 +30,7 @@ class Kind(NamedTuple):
 STUDIES = {
     "ablation": Kind(ablation.plan, "IRLLRec"),
     "controls": Kind(controls.plan, "IRLLRec"),
+    "encoders": Kind(encoders.plan, "IRLLRec", takes=("encoders", "fields")),
     "noise": Kind(noise.plan, "IRLLRec,LightGCN,EASE", takes=("shares",)),
     "sparsity": Kind(sparsity.plan, "IRLLRec,LightGCN,EASE"),
 }

@@ -6,7 +6,6 @@ from .. import zoo
 from ..benchmark import plots, tables
 from ..benchmark.plan import Variant
 from ..benchmark.results import Results
-from ..errors import IRLLRecError
 from . import words
 from .study import Asked, Study, Told
 
@@ -20,12 +19,7 @@ def plan(asked: Asked) -> Study:
         IRLLRecError: the model reads no texts.
     """
     own = asked.model
-    settings = asked.settings(own)
-    if settings is None or not settings.text_kinds:
-        raise IRLLRecError(
-            f"{own.name} reads no texts with these settings, and the controls are of texts: take a model that does, "
-            f"such as IRLLRec, or settings with a weight above 0."
-        )
+    settings = asked.settings_with_text(own)
     rows = {
         how: Variant(f"{own.name} with {name}", own.model, {**own.settings, "text_change": how})
         for how, name in (("shuffled", "shuffled texts"), ("random", "random vectors"))
@@ -35,7 +29,7 @@ def plan(asked: Asked) -> Study:
         rows["none"] = without
     else:
         notes.append(f"{own.name} is no model without text, so there is no such row.")
-    alone = [Variant(name, name) for name in TEXT_ALONE if name != own.model]
+    alone = [Variant(name, name, {"text_kind": settings.text_kinds[0]}) for name in TEXT_ALONE if name != own.model]
     question = f"Does the content of the texts help {own.name}?"
     tell = partial(
         _tell, own=own.name, rows={how: row.name for how, row in rows.items()}, alone=[v.name for v in alone]
@@ -78,7 +72,7 @@ def _tell(results: Results, own: str, rows: dict[str, str], alone: list[str]) ->
             _answer(results, own, found.get((own, shuffled)), found.get((shuffled, none))),
             *_rest(results, own, found, [random, none, *alone]),
             *words.failed(results),
-            f"p of {words.HOW} over these comparisons, {results.users['user'].nunique():,} users.",
+            words.how(results, "these comparisons"),
         ]
     )
     return Told(

@@ -100,8 +100,7 @@ def _paragraph(results: Results, noisy: list[_Noisy], found: dict[str, words.Dif
         of.sort(key=lambda one: _loss(results, one, found))
         changes = [f"{one.model} by {_loss(results, one, found):+.1%} ({found[one.row]})" for one in of]
         told.append(f"With a share of {most:g} {kind} {metric} changes: {words.listed(changes)}.")
-    users = results.users["user"].nunique()
-    end = f"p of {words.HOW} over all rows with noise, each compared with the model without, {users:,} users."
+    end = words.how(results, "all rows with noise, each compared with the model without")
     return " ".join([*told, *words.failed(results), end])
 
 

@@ -103,10 +103,9 @@ def _paragraph(results: Results, of_users: pd.DataFrame, of_items: pd.DataFrame,
         f"Of the test interactions with the items that have the fewest training interactions ({rare}) the first "
         f"{cutoff} hold {reached(of_items, rare)}; of those with the most ({common}) {reached(of_items, common)}."
     )
-    users = results.users["user"].nunique()
     told += words.failed(results)
     if others:
-        told.append(f"p of {words.HOW} over groups and models, {users:,} users.")
+        told.append(words.how(results, "groups and models"))
     return " ".join(told)
 
 

@@ -26,7 +26,10 @@ class Asked:
     data: Data
     options: Options  # but for the rows
     models: Sequence[Variant]
+    folder: Path  # of results, which gets the study's files beside the benchmark's own
     shares: Sequence[float] = (0.1, 0.2, 0.3, 0.4)  # of noise
+    encoders: Sequence[str] = ("tfidf-svd",)  # of texts, those of sentence-transformers as sentence-transformers:MODEL
+    fields: Sequence[str] | None = None  # of the items, several with + between them; None for each
 
     @property
     def model(self) -> Variant:
@@ -61,6 +64,20 @@ class Asked:
         config = self.data.config(row.settings({}), row.model)
         return read_settings(config) if zoo.find(row.model) else None
 
+    def settings_with_text(self, model: Variant) -> Any:
+        """The same of a model that reads texts.
+
+        Raises:
+            IRLLRecError: it reads none; or as `settings`.
+        """
+        settings = self.settings(model)
+        if settings is None or not settings.text_kinds:
+            raise IRLLRecError(
+                f"{model.name} reads no texts with these settings, and this study is of texts: take a model that does, "
+                f"such as IRLLRec, or settings with a weight above 0."
+            )
+        return settings
+
 
 @dataclass(frozen=True)
 class Told:
@@ -83,13 +100,12 @@ class Study:
     notes: list[str] = field(default_factory=list)  # what a reader has to know: what was left out, what was changed
 
 
-def carry_out(study: Study, asked: Asked, folder: Path, **how: Any) -> tuple[Told, list[Path]]:
+def carry_out(study: Study, asked: Asked, **how: Any) -> tuple[Told, list[Path]]:
     """Make the runs of a study that the folder lacks, and tell what they say.
 
     Args:
         study: the study.
         asked: what was asked.
-        folder: of a benchmark's results, which gets the study's files beside the benchmark's own.
         how: further arguments of `benchmark.conductor.conduct`.
 
     Returns:
@@ -99,11 +115,11 @@ def carry_out(study: Study, asked: Asked, folder: Path, **how: Any) -> tuple[Tol
         IRLLRecError: see `conduct`; or a row without which nothing can be told has failed.
     """
     options = replace(asked.options, models=(), variants=study.rows, reference=study.rows[0].name)
-    results, _ = conduct(options, asked.data, folder, afresh=False, **how)
+    results, _ = conduct(options, asked.data, asked.folder, afresh=False, **how)
     results = some(results, [row.name for row in study.rows])
     refuse_failed(results, study.rows[0].name)
     told = study.tell(results)
-    return told, _write(study, told, results, folder)
+    return told, _write(study, told, results, asked.folder)
 
 
 def refuse_failed(results: Results, row: str) -> None:

@@ -1,6 +1,6 @@
 """What a study's differences are worth: tables of them, and sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,6 @@ from ..benchmark.statistics import holm, over_seeds, paired_tests
 from ..objective import Objective
 
 LEVEL = 0.05  # p values below are taken for a difference
-HOW = "Wilcoxon's signed ranks, paired by user, with Holm's correction"
 
 
 class Difference(NamedTuple):
@@ -81,7 +80,8 @@ def written(results: Results) -> str:
 
 def mean(results: Results, row: str) -> float:
     """What a row reaches in it, over its seeds."""
-    return float(over_seeds(results.runs, [selected(results)])[0].loc[row].item())
+    means, _ = over_seeds(results.runs, [selected(results)])
+    return float(means[selected(results)].loc[row])
 
 
 def p_value(p: float) -> str:
@@ -117,6 +117,32 @@ def numbers(results: Results, found: Sequence[Difference]) -> pd.DataFrame:
 def listed(names: Sequence[str]) -> str:
     """Names in a sentence."""
     return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def by_verdict(found: Sequence[Difference], called: Mapping[str, str], leads: tuple[str, str, str]) -> list[str]:
+    """Sentences on what is better, worse, and not found to differ; none on what there is none of.
+
+    Args:
+        found: the differences.
+        called: how a sentence calls their rows.
+        leads: how the three sentences begin.
+    """
+    verdicts = ("better", "worse", "none")
+    by_size = sorted(found, key=lambda one: -abs(one.change))
+    told = []
+    for verdict, lead in zip(verdicts, leads, strict=True):
+        of = [f"{called[one.row]} ({one})" for one in by_size if one.verdict(*verdicts) == verdict]
+        told += [f"{lead} {listed(of)}."] if of else []
+    return told
+
+
+def how(results: Results, over: str) -> str:
+    """What the p values of a paragraph are, in a sentence that ends it."""
+    users = results.users["user"].nunique()
+    return (
+        f"p is that of Wilcoxon's signed ranks, paired by user ({users:,} users; a user's value is its mean over the "
+        f"seeds), with Holm's correction over {over}."
+    )
 
 
 def failed(results: Results) -> list[str]:
