@@ -96,7 +96,7 @@ def study(
     """Ask a question of a model on a data set: train variants of it on one split with several seeds, and tell.
 
     Every run is kept when it ends, and the same command goes on after a stop at any moment. The settings are those of
-    the model on the data set, as `run_recbole` would take them; no row is tuned.
+    the model on the data set, and no row is tuned.
     """
     from ..benchmark.conductor import Data
     from ..benchmark.plan import Options, named

@@ -87,8 +87,9 @@ def _tell(results: Results, noisy: list[_Noisy]) -> Told:
 
 
 def _loss(results: Results, one: _Noisy, found: dict[str, words.Difference]) -> float:
-    """The change in shares of what the model has without noise."""
-    return found[one.row].change / words.mean(results, one.model)
+    """The change in shares of what the model has without noise; 0 where it has nothing."""
+    without = words.mean(results, one.model)
+    return found[one.row].change / without if without else 0.0
 
 
 def _paragraph(results: Results, noisy: list[_Noisy], found: dict[str, words.Difference]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..benchmark.results import Results, some
 from ..errors import IRLLRecError
 from ..files import atomic_write
 from ..runs.folder import write_table
+from ..runs.splits import Settings
 from ..settings.sources import read_settings
 
 
@@ -30,6 +32,10 @@ class Asked:
     shares: Sequence[float] = (0.1, 0.2, 0.3, 0.4)  # of noise
     encoders: Sequence[str] = ("tfidf-svd",)  # of texts, those of sentence-transformers as sentence-transformers:MODEL
     fields: Sequence[str] | None = None  # of the items, several with + between them; None for each
+
+    @cached_property
+    def _given(self) -> Settings:
+        return settings_of(self.data)[1]
 
     @property
     def model(self) -> Variant:
@@ -59,8 +65,7 @@ class Asked:
         Raises:
             IRLLRecError: there is no such model or data set, or a setting is refused.
         """
-        _, given = settings_of(self.data)
-        (row,) = rows(replace(self.options, models=(), variants=[model]), given)
+        (row,) = rows(replace(self.options, models=(), variants=[model]), self._given)
         config = self.data.config(row.settings({}), row.model)
         return read_settings(config) if zoo.find(row.model) else None
 
