@@ -148,6 +148,42 @@ def measured(trainer, data) -> Measured:
     return Measured({name: float(value) for name, value in averages.items()}, pd.DataFrame({"user": users, **columns}))
 
 
+def found_by_item(trainer, data) -> tuple[dict[str, float], pd.DataFrame]:
+    """Evaluate the checkpoint that a trainer has written last.
+
+    Args:
+        trainer: a RecBole trainer with its model.
+        data: a loader that ranks all items.
+
+    Returns:
+        What ``trainer.evaluate`` returns; and a row an item with interactions in the data: ``item``, its token,
+        ``interactions``, their number, and for each cutoff k, as ``found@10``, how many of them are among the first k
+        of their user.
+    """
+    collector, dataset = trainer.eval_collector, data._dataset
+    topk, n_items = collector.topk, dataset.item_num
+    counts = {name: np.zeros(n_items, np.int64) for name in ("interactions", *(f"found@{k}" for k in topk))}
+    collect = collector.eval_batch_collect
+
+    def counting(scores, interaction, positive_u, positive_i) -> None:
+        first = scores.topk(max(topk), dim=-1).indices  # [n_users, max(topk)]
+        hits = first[positive_u] == positive_i[:, None]  # [n_positive, max(topk)]
+        items = positive_i.cpu().numpy()
+        counts["interactions"] += np.bincount(items, minlength=n_items)
+        for k in topk:
+            counts[f"found@{k}"] += np.bincount(items[hits[:, :k].any(dim=1).cpu().numpy()], minlength=n_items)
+        collect(scores, interaction, positive_u, positive_i)
+
+    collector.eval_batch_collect = counting
+    try:
+        averages = trainer.evaluate(data)
+    finally:
+        del collector.eval_batch_collect
+    there = counts["interactions"].nonzero()[0]
+    tokens = dataset.id2token(dataset.iid_field, there)
+    return dict(averages), pd.DataFrame({"item": tokens, **{name: of[there] for name, of in counts.items()}})
+
+
 def _sample_users(dataset, n: int, seed: int):
     """The dataset with the interactions of n of its users, all if there are no more."""
     users = dataset.inter_feat[dataset.uid_field]

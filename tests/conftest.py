@@ -9,7 +9,7 @@ from trained import Trained
 import recbole_irllrec  # noqa: F401  (registers IRLLRec)
 
 # These run on Ray and take longest: first, and so in one process and on one Ray, while others do the rest.
-_FIRST = ("test_tune_process", "test_tune", "test_benchmark", "test_cluster", "test_cluster_blocks")
+_FIRST = ("test_tune_process", "test_tune", "test_benchmark", "test_studies", "test_cluster", "test_cluster_blocks")
 
 
 def pytest_collection_modifyitems(items):

@@ -46,6 +46,7 @@ def conduct(
     address: str | None = None,
     command: str = "",
     say: Callable[[str], None] = to_stderr,
+    afresh: bool = True,
 ) -> tuple[Results, list[Path]]:
     """Make the runs of a benchmark that the folder lacks, and its report.
 
@@ -60,6 +61,7 @@ def conduct(
         address: of a Ray cluster, as of `cluster.connected`; None for a Ray on this machine.
         command: what asks for it, for the report.
         say: gets a line at the end of each run.
+        afresh: whether each run has a process of its own, whose memory is measured; it takes seconds to start.
 
     Returns:
         All that the folder knows then, and the files of the report.
@@ -69,7 +71,7 @@ def conduct(
     """
     resources = resources or Resources()
     before = read_plan(folder)  # refuses a folder of something else
-    config, given = _settings_of(data)
+    config, given = settings_of(data)
     asked = rows(options, given)
     referred(before or {"models": {}}, options.reference, asked)  # refuses the reference
     for row in asked:
@@ -85,7 +87,7 @@ def conduct(
         if "popularity" not in plan:
             plan["popularity"] = popularity_of(asked[0].model, splits, asked[0].common)
         begin(folder, plan, splits, command)
-        execute(asked, options.seeds, splits, folder, plan, resources, say)
+        execute(asked, options.seeds, splits, folder, plan, resources, say, afresh)
         results = read_results(folder)
         return results, write_report(results, folder)
 
@@ -104,8 +106,12 @@ def report_again(folder: Path, reference: str | None = None) -> list[Path]:
         return write_report(results, folder)
 
 
-def _settings_of(data: Data) -> tuple[Config, dict[str, Any]]:
-    """The settings of a data set that is there and evaluated by ranking all items, and what of them the files say."""
+def settings_of(data: Data) -> tuple[Config, dict[str, Any]]:
+    """The settings of a data set, and what of them the files say.
+
+    Raises:
+        IRLLRecError: it is not there, or is not evaluated by ranking all items.
+    """
     # What the files say of these alone may not go together; the options count, too.
     stand_ins: dict[str, Any] = {"metrics": ["NDCG"], "topk": [10], "valid_metric": "NDCG@10"}
     config = data.config(stand_ins)

@@ -35,6 +35,7 @@ def execute(
     plan: Plan,
     resources: Resources,
     say: Callable[[str], None] = to_stderr,
+    afresh: bool = True,
 ) -> None:
     """Make the runs that the folder lacks, and keep each when it has ended; Ray is connected.
 
@@ -46,6 +47,7 @@ def execute(
         plan: what the folder knows; gets what is chosen for each row.
         resources: of a run, and of all.
         say: gets a line at the end of each run.
+        afresh: as of `pool.Pool`.
 
     Raises:
         IRLLRecError: a setting or a text is refused; nothing has run.
@@ -53,13 +55,14 @@ def execute(
     drawn = [
         (row, settings, config_of(row.model, splits, row.settings(settings))) for row in rows for settings in row.drawn
     ]
-    splits = splits.with_texts(config for _, _, config in drawn)
+    configs = [config for _, _, config in drawn]
+    splits = splits.with_texts(configs).with_fakes(configs)
     trials: dict[str, list[_Task]] = {row.name: [] for row in rows}
     for row, settings, config in drawn:
         trials[row.name].append(_Task(row, settings, Key(row.name, fingerprint(config, splits))))
     n_runs = sum(len(row.seeds(n_seeds)) + (len(row.drawn) if row.is_drawn else 0) for row in rows)
     with Progress(n_runs, say=say) as progress:
-        _Execution(trials, n_seeds, folder, plan, progress).run(Pool(splits, resources, afresh=True))
+        _Execution(trials, n_seeds, folder, plan, progress).run(Pool(splits, resources, afresh=afresh))
 
 
 class _Execution:
@@ -89,7 +92,7 @@ class _Execution:
         for name in self._trials:
             self._choose(name)
         for task, done in pool.run(self._waiting, _job):
-            write_record(self._folder, task.key, {"settings": task.drawn, **done.record}, done.users)
+            write_record(self._folder, task.key, {"settings": task.drawn, **done.record}, done.users, done.items)
             self._progress.ended(f"{task}: {told(done.record, self._objective.title)}")
             if task.key.seed is None:
                 self._open[task.row.name] -= 1

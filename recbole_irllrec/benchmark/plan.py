@@ -29,7 +29,7 @@ from ..runs.space import (
     refuse_foreign,
     tunable,
 )
-from ..runs.splits import Settings, Splits, refuse_other_kinds
+from ..runs.splits import FAKES, FAKES_SEED, Settings, Splits, refuse_other_kinds
 from .results import Plan
 
 TRIAL_SEED = 0  # runs have 1, 2, …
@@ -197,7 +197,8 @@ def _row(variant: Variant, options: Options, common: Settings) -> Row:
     elif model.endswith(_WITHOUT_TEXT) and ours and ours.can_do_without_text:
         model, fixed = ours.name, ours.settings.without_text()
     refuse_other_kinds(model)
-    refuse_foreign(f"The row {variant.name}", model, variant.settings)
+    of_model = [name for name in variant.settings if name not in (FAKES, FAKES_SEED)]
+    refuse_foreign(f"The row {variant.name}", model, of_model)
     fixed |= variant.settings
     space = _space(model, options.spaces) if options.tune_samples and not preset else None
     drawn: list[Settings] = [{}]

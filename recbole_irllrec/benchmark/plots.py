@@ -7,7 +7,7 @@ from . import tables
 from .results import Results
 from .statistics import by_interactions, over_seeds
 
-_LAYOUT = {"template": "plotly_white", "height": 480, "margin": {"t": 30}}
+LAYOUT = {"template": "plotly_white", "height": 480, "margin": {"t": 30}}
 
 
 def figures(results: Results) -> dict[str, Figure]:
@@ -35,15 +35,16 @@ def _all_bars(results: Results) -> dict[str, Figure]:
     """Of all items, and of each board on which a model has been measured."""
     names = {board: tables.metric_names(results, board) for board in tables.boards_of(results)}
     return {
-        f"Test metrics{tables.on(board)}": _bars(results, of_board)
+        f"Test metrics{tables.on(board)}": bars(results, of_board)
         for board, of_board in names.items()
         if any(name in results.runs for name in of_board)
     }
 
 
-def _bars(results: Results, names: dict[str, str]) -> Figure:
+def bars(results: Results, names: dict[str, str]) -> Figure:
+    """A bar a model and test metric; the metrics by name and as they are written."""
     means, deviations = over_seeds(results.runs, list(names))
-    figure = Figure(layout={**_LAYOUT, "barmode": "group", "yaxis_title": "mean, standard deviation over the seeds"})
+    figure = Figure(layout={**LAYOUT, "barmode": "group", "yaxis_title": "mean, standard deviation over the seeds"})
     for name, title in names.items():
         error = {"type": "data", "array": deviations[name].tolist()}
         figure.add_trace(Bar(x=means.index.tolist(), y=means[name].tolist(), error_y=error, name=title))
@@ -52,7 +53,7 @@ def _bars(results: Results, names: dict[str, str]) -> Figure:
 
 def _against_time(results: Results, metric: str, title: str) -> Figure:
     means, deviations = over_seeds(results.runs, [metric, "seconds"])
-    figure = Figure(layout={**_LAYOUT, "xaxis_title": "seconds of training", "yaxis_title": title, "showlegend": False})
+    figure = Figure(layout={**LAYOUT, "xaxis_title": "seconds of training", "yaxis_title": title, "showlegend": False})
     figure.update_xaxes(type="log")
     colours = _colours(results)
     for model in means.index:
@@ -75,7 +76,7 @@ def _against_time(results: Results, metric: str, title: str) -> Figure:
 
 def _curves(results: Results, metric: str, title: str) -> Figure:
     """A line a seed; a model that is computed at once has a point."""
-    figure = Figure(layout={**_LAYOUT, "xaxis_title": "epoch", "yaxis_title": f"{title}, validation"})
+    figure = Figure(layout={**LAYOUT, "xaxis_title": "epoch", "yaxis_title": f"{title}, validation"})
     colours = _colours(results)
     for model, seed in results.runs[["model", "seed"]].itertuples(index=False):
         curve = results.curves[(results.curves["model"] == model) & (results.curves["seed"] == seed)]
@@ -98,7 +99,7 @@ def _curves(results: Results, metric: str, title: str) -> Figure:
 
 def _by_interactions(results: Results, metric: str, title: str) -> Figure:
     found = by_interactions(results.users, results.interactions, metric)
-    figure = Figure(layout={**_LAYOUT, "xaxis_title": "training interactions (users)", "yaxis_title": f"{title}, test"})
+    figure = Figure(layout={**LAYOUT, "xaxis_title": "training interactions (users)", "yaxis_title": f"{title}, test"})
     figure.update_xaxes(type="category")
     colours = _colours(results)
     for model in results.models:

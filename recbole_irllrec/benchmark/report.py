@@ -1,13 +1,14 @@
 """What is made of the results: files of numbers, and the report as Markdown and as one page with plots."""
 
 import html
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
+from plotly.graph_objects import Figure
 
 from .. import boards, html_page, popularity
 from ..errors import IRLLRecError
@@ -111,18 +112,31 @@ def _markdown(results: Results, summaries: dict[str, tables.Table], others: list
 
 
 def _page(results: Results, summaries: dict[str, tables.Table], others: list[tables.Table]) -> str:
-    def section(table: tables.Table) -> str:
-        return f"<h2>{html.escape(table.title)}</h2>\n{tables.as_html(table)}"
-
-    parts = []
+    first: list[str | tables.Table] = []
     for board, table in summaries.items():
-        lines = beside_popularity(results, board)
-        parts += [section(table), *(f"<p>{html.escape(line)}</p>" for line in lines)]
+        first += [table, *beside_popularity(results, board)]
+    return page(_title(results), results, first, plots.figures(results), others)
+
+
+def page(
+    title: str,
+    results: Results,
+    first: Sequence[str | tables.Table],
+    figures: dict[str, Figure],
+    others: Sequence[tables.Table] = (),
+) -> str:
+    """A page of its own on results: paragraphs and tables, then figures, further tables and how all was measured."""
+
+    def section(one: str | tables.Table) -> str:
+        if isinstance(one, str):
+            return f"<p>{html.escape(one)}</p>"
+        return f"<h2>{html.escape(one.title)}</h2>\n{tables.as_html(one)}"
+
     told = [f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in facts(results)]
     commands = html.escape("\n".join(results.plan["commands"]))
     measured = f"<h2>How it was measured</h2>\n<dl>{''.join(told)}<dt>Commands</dt><dd><pre>{commands}</pre></dd></dl>"
-    body = "\n".join([*parts, html_page.plots(plots.figures(results)), *map(section, others), measured])
-    return html_page.html_page(_title(results), _STYLE, body)
+    body = "\n".join([*map(section, first), html_page.plots(figures), *map(section, others), measured])
+    return html_page.html_page(title, _STYLE, body)
 
 
 def facts(results: Results) -> Iterator[tuple[str, str]]:

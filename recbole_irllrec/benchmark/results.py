@@ -2,12 +2,14 @@
 
 benchmark.json   what all runs share, and what was chosen for each model
 split/           the data set's split, where the data set comes without one
+texts/           tables that were made for it, if they were
 users.parquet    the users and their numbers of training interactions
+items.parquet    the items and theirs
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ from ..runs.splits import Splits
 from ..runs.worker import Record
 
 Plan = dict[str, Any]
-PLAN, USERS, SPLIT = "benchmark.json", "users.parquet", "split"
+PLAN, USERS, ITEMS, SPLIT = "benchmark.json", "users.parquet", "items.parquet", "split"
+TEXTS = "texts"
 
 
 def read_plan(folder: Path) -> Plan | None:
@@ -32,7 +35,11 @@ def read_plan(folder: Path) -> Plan | None:
         IRLLRecError: the folder holds something else.
     """
     plan = read_json(folder / PLAN)
-    if plan is None and folder.is_dir() and any(f.name[0] != "." and f.name != SPLIT for f in folder.iterdir()):
+    if (
+        plan is None
+        and folder.is_dir()
+        and any(f.name[0] != "." and f.name not in (SPLIT, TEXTS) for f in folder.iterdir())
+    ):
         raise IRLLRecError(f"{folder} holds other files and no {PLAN}: give another folder with --out.")
     return plan
 
@@ -47,8 +54,10 @@ def begin(folder: Path, plan: Plan, splits: Splits, command: str) -> None:
     if command and command not in plan["commands"]:
         plan["commands"].append(command)
     write_plan(folder, plan)  # first: without it, files in the folder are taken for something else's
-    counts = TrainingTokens(splits.train).pairs["user"].value_counts()
-    write_table(pd.DataFrame({"user": counts.index, "interactions": counts.to_numpy()}), folder / USERS)
+    pairs = TrainingTokens(splits.train).pairs
+    for side, name in (("user", USERS), ("item", ITEMS)):
+        counts = pairs[side].value_counts()
+        write_table(pd.DataFrame({side: counts.index, "interactions": counts.to_numpy()}), folder / name)
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,8 @@ class Results:
     users: pd.DataFrame  # a row a model, seed and user: model, seed, user, the test metrics
     curves: pd.DataFrame  # a row a run and validation: model, seed, epoch, seconds, the validation metrics
     interactions: pd.Series  # the number of training interactions by user
+    items: pd.DataFrame  # a row a model, seed and item: model, seed, and as of `evaluation.found_by_item`
+    of_items: pd.Series  # the number of training interactions by item
 
     @property
     def models(self) -> list[str]:
@@ -80,6 +91,18 @@ class Results:
         return wanted if wanted in self.models else self.models[0]
 
 
+def some(results: Results, models: Sequence[str]) -> Results:
+    """The same of these models alone, in this order."""
+    plan = {**results.plan, "models": {name: results.plan["models"][name] for name in models}}
+    changed: dict[str, Any] = {"plan": plan}
+    for name in (field.name for field in fields(results)):
+        frame = getattr(results, name)
+        if isinstance(frame, pd.DataFrame) and "model" in frame:
+            kept = frame[frame["model"].isin(models)]
+            changed[name] = kept.sort_values("model", key=lambda column: column.map(models.index), kind="stable")
+    return replace(results, **changed)
+
+
 def read_results(folder: Path) -> Results:
     """Read a folder.
 
@@ -89,7 +112,7 @@ def read_results(folder: Path) -> Results:
     plan = read_plan(folder)
     if plan is None:
         raise IRLLRecError(f"There is no benchmark in {folder}: give the folder of one, which holds {PLAN}.")
-    runs, failures, trials, users, curves = [], [], [], [], []
+    runs, failures, trials, users, items, curves = [], [], [], [], [], []
     for model, row in plan["models"].items():
         finals = sorted(_finals(folder, model, row["run"]), key=lambda key: key.seed or 0)
         if not zoo.has_chance(row["model"]):
@@ -106,11 +129,12 @@ def read_results(folder: Path) -> Results:
             else:
                 runs.append({**_numbers(about, record), **record["test"]})
                 users.append(pd.read_parquet(key.file(folder).with_suffix(".parquet")).assign(**about))
+                if (by_item := key.file(folder).with_suffix(".items.parquet")).is_file():  # older folders have none
+                    items.append(pd.read_parquet(by_item).assign(**about))
                 curves += [{**about, **e, **e.pop("metrics")} for e in record["history"]]
     if not runs:
         reason = f" ({failures[0]['model']}: {failures[0]['error']})" if failures else ""
         raise IRLLRecError(f"No run in {folder} has ended well{reason}: there is nothing to report.")
-    counts = pd.read_parquet(folder / USERS).set_index("user")["interactions"]
     return Results(
         plan,
         pd.DataFrame(runs),
@@ -118,8 +142,17 @@ def read_results(folder: Path) -> Results:
         pd.DataFrame(trials),
         pd.concat(users, ignore_index=True),
         pd.DataFrame(curves),
-        counts,
+        _counts(folder / USERS, "user"),
+        pd.concat(items, ignore_index=True) if items else pd.DataFrame(columns=["model", "seed", "item"]),
+        _counts(folder / ITEMS, "item"),
     )
+
+
+def _counts(file: Path, side: str) -> pd.Series:
+    """The numbers of training interactions by user or item; of items, older folders have none."""
+    if not file.is_file():
+        return pd.Series(dtype=int)
+    return pd.read_parquet(file).set_index(side)["interactions"]
 
 
 def _finals(folder: Path, model: str, settings: str | None) -> Iterator[Key]:

@@ -97,18 +97,54 @@ def by_interactions(users: pd.DataFrame, interactions: pd.Series, metric: str, n
         A row a group and model, in the groups' order: ``group`` (such as "12 to 20"), ``users``, ``model``, ``mean``
         and ``std`` over the seeds.
     """
-    counts = interactions.reindex(users["user"].unique(), fill_value=0)
+    group, names, sizes = grouped(interactions.reindex(users["user"].unique(), fill_value=0), n_groups)
+    placed = users.assign(place=users["user"].map(group))
+    by_seed = placed.groupby(["place", "model", "seed"], sort=False, observed=True)[metric].mean()
+    found = by_seed.groupby(["place", "model"], sort=False).agg(["mean", "std"]).reset_index()
+    found = found.sort_values("place", kind="stable")
+    place = found.pop("place").astype(int).to_numpy()
+    return found.assign(group=names[place], users=sizes[place])[["group", "users", "model", "mean", "std"]]
+
+
+def grouped(counts: pd.Series, n_groups: int = 5) -> tuple[pd.Series, np.ndarray, np.ndarray]:
+    """Part users or items by their number of training interactions.
+
+    Args:
+        counts: the number of each.
+        n_groups: as many groups of about as many each; fewer where many have the same number.
+
+    Returns:
+        The group of each, from 0, those with the fewest; the groups' names, such as "12 to 20"; and their sizes.
+    """
     bounds = np.unique(np.quantile(counts, np.arange(1, n_groups) / n_groups, method="lower"))
     group = pd.Series(np.searchsorted(bounds, counts), counts.index)
     spans = counts.groupby(group).agg(["min", "max", "size"])
     names = [
         f"{low} to {high}" if low < high else f"{low}" for low, high in zip(spans["min"], spans["max"], strict=True)
     ]
-    placed = users.assign(place=users["user"].map(group))
-    by_seed = placed.groupby(["place", "model", "seed"], sort=False, observed=True)[metric].mean()
-    found = by_seed.groupby(["place", "model"], sort=False).agg(["mean", "std"]).reset_index()
+    return group, np.array(names), spans["size"].to_numpy()
+
+
+def found_by_interactions(items: pd.DataFrame, interactions: pd.Series, column: str, n_groups: int = 5) -> pd.DataFrame:
+    """The share of the test interactions that are found, by the items' number of training interactions.
+
+    Args:
+        items: a row a model, seed and item: ``model``, ``seed``, ``item``, ``interactions`` (of the test), the column.
+        interactions: the number of each item's training interactions, by its token.
+        column: how many of the test interactions are found.
+        n_groups: as of `grouped`.
+
+    Returns:
+        A row a group and model: ``group``, ``items``, ``interactions`` (of the test), ``model``, ``mean``, ``std``.
+    """
+    group, names, sizes = grouped(interactions.reindex(items["item"].unique(), fill_value=0), n_groups)
+    placed = items.assign(place=items["item"].map(group))
+    sums = placed.groupby(["place", "model", "seed"], sort=False)[[column, "interactions"]].sum()
+    sums["share"] = sums[column] / sums["interactions"]
+    by_model = sums.groupby(["place", "model"], sort=False)
+    found = by_model["share"].agg(["mean", "std"]).assign(interactions=by_model["interactions"].first()).reset_index()
     found = found.sort_values("place", kind="stable")
     place = found.pop("place").astype(int).to_numpy()
-    return found.assign(group=np.array(names)[place], users=spans["size"].to_numpy()[place])[
-        ["group", "users", "model", "mean", "std"]
+    return found.assign(group=names[place], items=sizes[place])[
+        ["group", "items", "interactions", "model", "mean", "std"]
     ]

@@ -226,7 +226,7 @@ def _formed(cell: Cell, escape: Callable[[str], str], best: str, second: str) ->
 
 _LATEX = str.maketrans(
     {**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
-    | {"^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$"}
+    | {"^": r"\textasciicircum{}", "±": r"$\pm$", "Δ": r"$\Delta$", "<": r"$<$", ">": r"$>$"}
 )
 
 

@@ -1,14 +1,28 @@
 """``irllrec benchmark``: models side by side, on one split, by one protocol, with one tuning budget."""
 
-import re
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Address, ConfigFiles, DataPath, MaxConcurrent
+from .options import (
+    Address,
+    ConfigFiles,
+    CpusPerRun,
+    DataPath,
+    Epochs,
+    GpusPerRun,
+    MaxConcurrent,
+    Metrics,
+    Protocol,
+    Seeds,
+    Topk,
+    ValidMetric,
+    listed,
+    measures,
+)
 
 if TYPE_CHECKING:
     from ..benchmark.results import Results
@@ -53,12 +67,7 @@ def benchmark(
         ),
     ] = None,
     reference: Reference = None,
-    seeds: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Runs of each model with its chosen settings: seeds 1, 2, …; one of models without chance."
-        ),
-    ] = 5,
+    seeds: Seeds = 5,
     tune_samples: Annotated[
         int,
         typer.Option(
@@ -76,38 +85,18 @@ def benchmark(
             show_default=False,
         ),
     ] = None,
-    protocol: Annotated[
-        Literal["recbole", "paper"] | None,
-        typer.Option(
-            help="Leave a user's training and validation items out of the test's ranking (recbole, unless the settings "
-            "say otherwise), or its training items alone (paper).",
-            show_default=False,
-        ),
-    ] = None,
-    metrics: Annotated[
-        str | None, typer.Option(help="Metrics parted by commas; Recall,NDCG,MRR by default.", show_default=False)
-    ] = None,
-    topk: Annotated[
-        str | None, typer.Option(help="Their cutoffs, parted by commas; 10,20 by default.", show_default=False)
-    ] = None,
-    valid_metric: Annotated[
-        str | None,
-        typer.Option(
-            help="What validation chooses by, settings and epochs; NDCG at the first cutoff by default.",
-            show_default=False,
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(min=1, help="The most epochs of a run; 300 by default. Training stops early.", show_default=False),
-    ] = None,
+    protocol: Protocol = None,
+    metrics: Metrics = None,
+    topk: Topk = None,
+    valid_metric: ValidMetric = None,
+    epochs: Epochs = None,
     data_path: DataPath = None,
     config_files: ConfigFiles = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of results; results/DATASET.", show_default=False)
     ] = None,
-    cpus_per_run: Annotated[int, typer.Option(min=1, help="CPUs of a run, and so its threads.")] = 1,
-    gpus_per_run: Annotated[float, typer.Option(min=0, help="GPUs of a run, e.g. 0.25.")] = 0,
+    cpus_per_run: CpusPerRun = 1,
+    gpus_per_run: GpusPerRun = 0,
     max_concurrent: MaxConcurrent = None,
     address: Address = None,
 ) -> None:
@@ -126,15 +115,16 @@ def benchmark(
     if dataset is None:
         raise IRLLRecError("Name a data set with --dataset, or the folder of a benchmark with `report DIR`.")
     named = models if models is not None else "" if variants else _MODELS
+    wanted, cutoffs = measures(metrics, topk)
     options = Options(
-        models=_listed(named),
+        models=listed(named),
         seeds=seeds,
         tune_samples=tune_samples,
         variants=read_variants(variants) if variants else (),
         reference=reference,
         protocol=protocol,
-        metrics=None if metrics is None else _listed(metrics),
-        topk=None if topk is None else _cutoffs(topk),
+        metrics=wanted,
+        topk=cutoffs,
         valid_metric=valid_metric,
         epochs=epochs,
         spaces=spaces,
@@ -160,19 +150,6 @@ def report(
     from ..benchmark.conductor import report_again
 
     print(*report_again(folder, reference), sep="\n")
-
-
-def _listed(text: str) -> list[str]:
-    """What stands between the commas, of which those in brackets part nothing."""
-    return [name.strip() for name in re.split(r",(?![^\[]*\])", text) if name.strip()]
-
-
-def _cutoffs(text: str) -> list[int]:
-    from ..errors import IRLLRecError
-
-    if not all(number.isdecimal() and int(number) for number in _listed(text)):
-        raise IRLLRecError(f"--topk is {text!r}: give numbers of at least 1, parted by commas, such as 10,20.")
-    return [int(number) for number in _listed(text)]
 
 
 def _show(results: "Results") -> None:

@@ -1,7 +1,8 @@
 """Options that several commands share, so that they read alike everywhere."""
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -51,6 +52,75 @@ MaxConcurrent = Annotated[
         min=1, help="The most at a time; without it, as many as there are CPUs and GPUs for.", show_default=False
     ),
 ]
+
+# Of the commands that compare models
+Seeds = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Runs of each model with its chosen settings: seeds 1, 2, …; one of models without chance."
+    ),
+]
+Protocol = Annotated[
+    Literal["recbole", "paper"] | None,
+    typer.Option(
+        help="Leave a user's training and validation items out of the test's ranking (recbole, unless the settings "
+        "say otherwise), or its training items alone (paper).",
+        show_default=False,
+    ),
+]
+Metrics = Annotated[
+    str | None, typer.Option(help="Metrics parted by commas; Recall,NDCG,MRR by default.", show_default=False)
+]
+Topk = Annotated[
+    str | None, typer.Option(help="Their cutoffs, parted by commas; 10,20 by default.", show_default=False)
+]
+ValidMetric = Annotated[
+    str | None,
+    typer.Option(
+        help="What validation chooses by, settings and epochs; NDCG at the first cutoff by default.",
+        show_default=False,
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(min=1, help="The most epochs of a run; 300 by default. Training stops early.", show_default=False),
+]
+CpusPerRun = Annotated[int, typer.Option(min=1, help="CPUs of a run, and so its threads.")]
+GpusPerRun = Annotated[float, typer.Option(min=0, help="GPUs of a run, e.g. 0.25.")]
+
+
+def listed(text: str) -> list[str]:
+    """What stands between the commas, of which those in brackets part nothing."""
+    return [name.strip() for name in re.split(r",(?![^\[]*\])", text) if name.strip()]
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """The numbers of an option, parted by commas.
+
+    Raises:
+        IRLLRecError: something else stands there.
+    """
+    from ..errors import IRLLRecError
+
+    try:
+        return [float(number) for number in listed(text)]
+    except ValueError:
+        raise IRLLRecError(f"{option} is {text!r}: give numbers, parted by commas, such as 0.1,0.2.") from None
+
+
+def measures(metrics: str | None, topk: str | None) -> tuple[list[str] | None, list[int] | None]:
+    """The metrics and cutoffs of the options; None where they say nothing.
+
+    Raises:
+        IRLLRecError: a cutoff is no number of at least 1.
+    """
+    from ..errors import IRLLRecError
+
+    cutoffs = None if topk is None else listed(topk)
+    if cutoffs is not None and not all(number.isdecimal() and int(number) for number in cutoffs):
+        raise IRLLRecError(f"--topk is {topk!r}: give numbers of at least 1, parted by commas, such as 10,20.")
+    return None if metrics is None else listed(metrics), None if cutoffs is None else [int(n) for n in cutoffs]
+
 
 # Of the commands that write data sets
 Out = Annotated[

@@ -18,6 +18,7 @@ from ..tables.intents import IntentTable, open_table
 from ..tables.table_file import Rows, TableFile, rows_present
 from ..text.default import RECIPES, Recipe, cache_folder, default_tables
 from ..text.reduction import Projection, fit_projection
+from . import text_change
 from .training import SIDES, TrainingTokens
 
 Table: TypeAlias = TableFile | IntentTable
@@ -104,8 +105,23 @@ def resolve(config, dataset, kinds: Iterable[str], sides: Sequence[str] = SIDES)
             logging.getLogger(__name__).info(f"The {kind} text is the {twin} text: both come from the same tables.")
             continue
         of = reader.node_text if "user" in sides else reader.item_text
-        texts[kind] = of(kind, sources[kind])
+        texts[kind] = _changed(config, of(kind, sources[kind]), dataset, sides)
     return texts
+
+
+def _changed(config, text: NodeText, dataset, sides: Sequence[str]) -> NodeText:
+    """The texts as the settings `text_change` want them."""
+    how, share = config["text_change"], config["text_change_share"]
+    if how is None:
+        return text
+    n_users = dataset.user_num - 1 if "user" in sides else 0
+    of_sides = [
+        text_change.changed(how, share, config["text_change_seed"], *(rows[side] for rows in text[:2]))
+        for side in (slice(n_users), slice(n_users, None))
+    ]
+    logging.getLogger(__name__).warning(f"The texts are not their nodes' own: {share:.0%} of them are {how}.")
+    embeddings, present = zip(*of_sides, strict=True)
+    return text._replace(embedding=np.concatenate(embeddings), present=np.concatenate(present))
 
 
 def narrowed(config, dataset, kind: str, embeddings: np.ndarray) -> np.ndarray:

@@ -9,12 +9,14 @@ from recbole.config import Config
 
 from .. import zoo
 from ..compat.baselines import MENDED
-from ..data.text import locate
+from ..data.text import KINDS, locate
+from ..data.training import SIDES
 from ..settings.sources import read_settings
 from .splits import Splits
 
 # Settings that leave a run's results as they are.
 _FREE = {"seed", "resume", "device", "gpu_id", "use_gpu", "worker", "state", "data_path", "checkpoint_dir"}
+_FREE |= {f"{side}_{kind}_table" for side in SIDES for kind in KINDS}  # their files' contents count, not the places
 _FREE |= {"show_progress", "log_wandb", "wandb_project", "local_rank", "single_spec", "dataset_save_path"}
 
 

@@ -2,7 +2,8 @@
 
 benchmark.json, sweep.json   what all runs share
 trials/*.json                a run with drawn settings, of which validation alone is known
-runs/MODEL-ID-SEED.json      a run with the chosen settings, and beside it, in Parquet, its test metrics by user
+runs/MODEL-ID-SEED.json      a run with the chosen settings, and beside it, in Parquet, its test metrics by user, and
+                             in .items.parquet how often it found each item of the test
 
 A run's file is the record of `worker.attempt` with ``settings``, what was drawn for it.
 """
@@ -68,11 +69,14 @@ def read_record(folder: Path, key: Key) -> Record | None:
     return read_json(key.file(folder))
 
 
-def write_record(folder: Path, key: Key, record: Record, users: pd.DataFrame | None) -> None:
+def write_record(
+    folder: Path, key: Key, record: Record, users: pd.DataFrame | None, items: pd.DataFrame | None = None
+) -> None:
     """Keep a run that has ended. Its record comes last: with it, the run is complete."""
     file = key.file(folder)
-    if users is not None:
-        write_table(users, file.with_suffix(".parquet"))
+    for table, suffix in ((users, ".parquet"), (items, ".items.parquet")):
+        if table is not None:
+            write_table(table, file.with_suffix(suffix))
     write_json(file, record, default=str)
 
 

@@ -106,4 +106,4 @@ def _work_afresh(job: Job, splits: Splits, threads: int) -> Done | None:
     if not _process["is fresh"]:
         return None
     done = _work(job, splits, threads)
-    return done if done.record["error"] else Done(done.record | memory(), done.users)
+    return done if done.record["error"] else done._replace(record=done.record | memory())

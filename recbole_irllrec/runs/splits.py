@@ -1,5 +1,6 @@
 """The split that runs share, and the settings of a run on it."""
 
+import copy
 import json
 import os
 from collections.abc import Iterable
@@ -9,9 +10,11 @@ from typing import Any
 
 from recbole.config import Config
 from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction, cat_interactions
 from recbole.utils import ModelType, get_model
 
 from .. import zoo
+from ..data.fakes import fake_interactions
 from ..data.loading import load_config, split_datasets
 from ..data.text import NodeText
 from ..data.training import SIDES
@@ -23,7 +26,11 @@ Settings = dict[str, Any]
 TEXT_SETTINGS = (
     *(f"{side}_{kind}_table" for side in SIDES for kind in ("profile", "intent")),
     *("preload_weight", "default_texts", "default_encoder", "user_text", "min_text_coverage", "text_dim"),
+    *("text_change", "text_change_share", "text_change_seed"),
 )
+# The share of fake interactions (`data.fakes`) that a run's training has beside its own, and the seed of their draws:
+# settings of runs on a split alone.
+FAKES, FAKES_SEED = "fake_interactions", "fake_interactions_seed"
 # What a run does not take from anybody: it writes into its own folder, and nothing else.
 _OWN = {"show_progress": False, "save_dataset": False, "save_dataloaders": False, "log_wandb": False}
 
@@ -38,6 +45,7 @@ class Splits:
     valid: Dataset
     test: Dataset | None  # None where nobody is to look at it
     texts: dict[str, dict[str, NodeText]] = field(default_factory=dict)  # by the settings that they depend on
+    fakes: dict[int, Interaction] = field(default_factory=dict)  # as many as the training has, by their seed
 
     def without_test(self) -> "Splits":
         """The same without the test set, for runs among which one is chosen."""
@@ -59,8 +67,35 @@ class Splits:
             self, texts={key: self.texts.get(key, {}) | found.get(key, {}) for key in {**self.texts, **found}}
         )
 
+    def with_fakes(self, configs: Iterable[Config]) -> "Splits":
+        """The same with the fake interactions that runs with these settings want, drawn once for all.
+
+        Raises:
+            IRLLRecError: a share of them is none, or they cannot be drawn.
+        """
+        wanted = {_seed_of_fakes(config) for config in configs if _share_of_fakes(config)} - self.fakes.keys()
+        if not wanted:
+            return self
+        if self.test is None:
+            raise IRLLRecError("These splits come without a test set, from which fake interactions keep away.")
+        held_out = (self.valid, self.test)
+        return replace(
+            self, fakes={**self.fakes, **{seed: fake_interactions(self.train, held_out, seed) for seed in wanted}}
+        )
+
+    def training(self, config: Config) -> Dataset:
+        """A copy of the training data set, with the fake interactions that a run with these settings wants."""
+        share = _share_of_fakes(config)
+        if not share:
+            return copy.copy(self.train)
+        fakes = self.with_fakes([config]).fakes[_seed_of_fakes(config)]
+        return self.train.copy(cat_interactions([self.train.inter_feat, fakes[: round(share * len(fakes))]]))
+
     def node_texts(self, config: Config, kinds: Iterable[str]) -> dict[str, NodeText]:
-        """As `IRLLRecDataset.node_texts` of the training data; texts that are at hand are not resolved again."""
+        """As `IRLLRecDataset.node_texts` of the training data; texts that are at hand are not resolved again.
+
+        Fake interactions have no part in them.
+        """
         at_hand = self.texts.get(_text_key(config), {})
         if all(kind in at_hand for kind in kinds):
             return {kind: at_hand[kind] for kind in kinds}
@@ -124,6 +159,17 @@ def refuse_other_kinds(model: str) -> None:
             f"{model} is no general recommender but a {kind.name.lower()} model, which needs other data: take one such "
             f"as IRLLRec, LightGCN or EASE."
         )
+
+
+def _share_of_fakes(config: Config) -> float:
+    share = config[FAKES]
+    if share is not None and (isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1):
+        raise IRLLRecError(f"The setting {FAKES} is {share!r}: give a share of the training interactions, from 0 to 1.")
+    return share or 0
+
+
+def _seed_of_fakes(config: Config) -> int:
+    return config[FAKES_SEED] or 0
 
 
 def _text_key(config: Config) -> str:

@@ -22,7 +22,7 @@ from recbole.utils import ModelType, get_model, get_trainer, init_seed
 
 from .. import boards, popularity
 from ..errors import IRLLRecError
-from ..evaluation import measured
+from ..evaluation import found_by_item, measured
 from ..files import atomic_write
 from ..objective import Objective
 from .splits import Settings, Splits, config_of
@@ -45,6 +45,7 @@ class Tested(NamedTuple):
 
     metrics: dict[str, float]  # those of boards by the names that `boards.named` gives
     per_user: pd.DataFrame  # as of `evaluation.Measured`; NaN on a board without an interaction of the user
+    per_item: pd.DataFrame  # as of `evaluation.found_by_item`
     seconds: float  # for ranking and measuring once, without reading the checkpoint
 
 
@@ -148,7 +149,7 @@ def _test(config: Config, splits: Splits, checkpoint: Path) -> Tested:
         trainer, (train_data, test_data) = _build(config, splits, ("train", "test"))
         trainer.eval_collector.data_collect(train_data)
         trainer.saved_model_file = str(checkpoint)
-        metrics = dict(trainer.evaluate(test_data))  # reads the checkpoint
+        metrics, items = found_by_item(trainer, test_data)  # reads the checkpoint
         begun = time.perf_counter()
         users = measured(trainer, test_data).per_user
         seconds = time.perf_counter() - begun
@@ -157,7 +158,7 @@ def _test(config: Config, splits: Splits, checkpoint: Path) -> Tested:
             metrics |= boards.named(name, found.metrics)
             users = users.join(found.per_user.set_index("user").add_prefix(f"{name}_"), on="user")
         trainer.tensorboard.close()
-    return Tested({name: float(value) for name, value in metrics.items()}, users, seconds)
+    return Tested({name: float(value) for name, value in metrics.items()}, users, items, seconds)
 
 
 def popularity_of(model: str, splits: Splits, settings: Settings) -> dict[str, float] | None:
@@ -178,7 +179,7 @@ def popularity_of(model: str, splits: Splits, settings: Settings) -> dict[str, f
 
 def _build(config: Config, splits: Splits, phases: tuple[str, str]) -> tuple[Any, list]:
     """A trainer with its new model, and the loaders of these phases, in the order in which RecBole draws numbers."""
-    train = copy.copy(splits.train)
+    train = splits.training(config)
     vars(train)["node_texts"] = splits.node_texts  # the model asks its data set for them
     loaders = _loaders(config, splits, train, phases)
     init_seed(config["seed"], config["reproducibility"])

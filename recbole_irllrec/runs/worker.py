@@ -38,6 +38,7 @@ class Done(NamedTuple):
 
     record: Record
     users: pd.DataFrame | None = None  # the test metrics by user
+    items: pd.DataFrame | None = None  # how often the test found each item
 
 
 def work(job: Job, splits: Splits, threads: int) -> Done:
@@ -78,14 +79,14 @@ def attempt(
                 checkpoint = folder / "best.pth"
                 checkpoint.write_bytes(job.checkpoint)
                 found = test(job.model, splits, job.settings, checkpoint)
-                return Done(record | tested(found, threads), found.per_user)
+                return Done(record | tested(found, threads), found.per_user, found.per_item)
             run = train(job.model, splits, job.settings, folder, on_evaluation=on_evaluation, resume=resume)
             record |= {"processor_seconds": time.process_time() - begun, "parameters": run.n_parameters}
             record |= {"seconds": run.seconds, **validated(run.history)}
             if not job.tests:
                 return Done(record)
             found = run.test()
-            return Done(record | tested(found, threads), found.per_user)
+            return Done(record | tested(found, threads), found.per_user, found.per_item)
         except Exception as error:  # whatever it is, the other runs go on
             return Done({"error": reason_of(error), "traceback": traceback.format_exc()})
 

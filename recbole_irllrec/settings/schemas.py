@@ -82,6 +82,9 @@ class TextSettings(Part):
     user_text: Literal["mean_of_items"] | None
     text_dim: Annotated[int, Count] | None
     min_text_coverage: float = Share
+    text_change: Literal["shuffled", "random", "blank"] | None
+    text_change_share: float = Share
+    text_change_seed: int = Field(ge=0)
 
 
 class AlignmentTerms(Part):

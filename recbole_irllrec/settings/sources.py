@@ -110,7 +110,7 @@ def _complete(config, names: Iterable[str]) -> None:
 
 def _refuse_misspelt(config, ours: Iterable[str]) -> None:
     """Refuse a setting that the user gave, that nobody knows and that looks like one of ours."""
-    known = _known_to_recbole() | set(ours)
+    known = _known_to_recbole() | {name for model in zoo.models() for name in model.settings.names()} | set(ours)
     for name in config.external_config_dict:
         if name in known:
             continue

@@ -273,7 +273,7 @@ def _run_best(checked: Checked, folder: Folder, best: Trial, say: Callable[[str]
             for seed, done in Pool(checked.splits, plan.resources, afresh=False).run(waiting, job):
                 known = best.record if seed == own else {"settings": best.settings}
                 record = {**known, **done.record}
-                write_record(folder.path, keys[seed], record, done.users)
+                write_record(folder.path, keys[seed], record, done.users, done.items)
                 progress.ended(f"seed {seed}: {told(record, plan.metric)}")
     found = {seed: read_record(folder.path, each) for seed, each in keys.items()}
     return {seed: record for seed, record in found.items() if record is not None}

@@ -1,0 +1,139 @@
+"""``irllrec study``: what a part, the texts, the data bring a model; benchmarks with a question."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import (
+    Address,
+    ConfigFiles,
+    CpusPerRun,
+    DataPath,
+    Epochs,
+    GpusPerRun,
+    MaxConcurrent,
+    Metrics,
+    Protocol,
+    Seeds,
+    Topk,
+    ValidMetric,
+    listed,
+    measures,
+    numbers,
+)
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the command to the top level of ``irllrec``."""
+    app.command(
+        epilog="Example: irllrec study controls --dataset my-data --seeds 2",
+    )(study)
+
+
+def study(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="ablation: the model without each of its parts. controls: with its own texts, with texts shuffled "
+            "among users and among items, with random vectors, without text, and text alone. sparsity: models "
+            "by the user's and the item's number of training interactions. noise: what models "
+            "lose by fake interactions and by texts shuffled or blank. encoders: the same texts "
+            "through several encoders, and several fields of the items through one.",
+            show_default=False,
+        ),
+    ],
+    dataset: Annotated[str, typer.Option(help="Name of the RecBole data set, e.g. ml-100k.", show_default=False)],
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="Names parted by commas, as `irllrec benchmark` takes them, IRLLRec\\[fusion=gate] among them; "
+            "by default IRLLRec, and for sparsity and noise IRLLRec, LightGCN and EASE.",
+            show_default=False,
+        ),
+    ] = None,
+    shares: Annotated[
+        str | None,
+        typer.Option(
+            help="Of noise: shares from 0 to 1, parted by commas; 0.1,0.2,0.3,0.4 by default.", show_default=False
+        ),
+    ] = None,
+    encoders: Annotated[
+        str | None,
+        typer.Option(
+            help="Of encoders: tfidf-svd, sentence-transformers:MODEL or openai:MODEL, parted by commas; tfidf-svd by "
+            "default.",
+            show_default=False,
+        ),
+    ] = None,
+    fields: Annotated[
+        str | None,
+        typer.Option(
+            help="Of encoders: fields of the items that are embedded by themselves, as title,title+genre; each by "
+            "default.",
+            show_default=False,
+        ),
+    ] = None,
+    seeds: Seeds = 5,
+    protocol: Protocol = None,
+    metrics: Metrics = None,
+    topk: Topk = None,
+    valid_metric: ValidMetric = None,
+    epochs: Epochs = None,
+    data_path: DataPath = None,
+    config_files: ConfigFiles = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of results; results/DATASET-NAME.", show_default=False)
+    ] = None,
+    cpus_per_run: CpusPerRun = 1,
+    gpus_per_run: GpusPerRun = 0,
+    max_concurrent: MaxConcurrent = None,
+    address: Address = None,
+) -> None:
+    """Ask a question of a model on a data set: train variants of it on one split with several seeds, and tell.
+
+    Every run is kept when it ends, and the same command goes on after a stop at any moment. The settings are those of
+    the model on the data set, and no row is tuned.
+    """
+    from ..benchmark.conductor import Data
+    from ..benchmark.plan import Options, named
+    from ..runs.pool import Resources
+    from ..studies.all import find
+    from ..studies.study import Asked, carry_out
+
+    kind = find(name)
+    own: dict[str, Any] = {}
+    if shares is not None:
+        own["shares"] = numbers("--shares", shares)
+    own |= {option: listed(text) for option, text in (("encoders", encoders), ("fields", fields)) if text is not None}
+    kind.refuse_options(name, own)
+    wanted, cutoffs = measures(metrics, topk)
+    options = Options(
+        models=(),
+        seeds=seeds,
+        tune_samples=0,
+        protocol=protocol,
+        metrics=wanted,
+        topk=cutoffs,
+        valid_metric=valid_metric,
+        epochs=epochs,
+    )
+    asked = Asked(
+        Data(dataset, data_path, config_files),
+        options,
+        [named(text) for text in listed(models or kind.models)],
+        out or Path("results", f"{dataset}-{name}"),
+        **own,
+    )
+    told, files = carry_out(
+        kind.plan(asked),
+        asked,
+        resources=Resources(cpus_per_run, gpus_per_run, max_concurrent, retries=3 if address else 0),
+        address=address,
+        command=shlex.join(["irllrec", *sys.argv[1:]]),
+    )
+    print(told.paragraph)
+    print(*files, sep="\n")
