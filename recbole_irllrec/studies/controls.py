@@ -97,7 +97,7 @@ def _answer(results: Results, own: str, content: words.Difference | None, loss: 
     return (
         f"{said}; the extra loss without the content {loss.verdict('helps', 'harms', none)} "
         f"({words.mean(results, loss.row):.4f} with the texts shuffled, {words.mean(results, loss.base):.4f} without "
-        "text; {loss})."
+        f"text; {loss})."
     )
 
 

@@ -1,5 +1,4 @@
-"""How models do where training knows little: metrics by the user's and by the item's number of training "
-"interactions."""
+"""How models do where training knows little: metrics by the number of training interactions, of users and of items."""
 
 from collections.abc import Sequence
 
