@@ -99,8 +99,8 @@ def _paragraph(results: Results, of_users: pd.DataFrame, of_items: pd.DataFrame,
                 said.append(f"{word} for those with {words.listed(groups)}")
         told.append(f"Compared with {first}, {other} is {' and '.join(said) or 'not found to differ in any group'}.")
     told.append(
-        f"Of the test interactions with the items that have the fewest training interactions ({rare}) the first "
-        f"{cutoff} hold {reached(of_items, rare)}; of those with the most ({common}) {reached(of_items, common)}."
+        f"Of the test interactions with the items that have the fewest training interactions ({rare}) the share in the "
+        f"first {cutoff} is {reached(of_items, rare)}; of those with the most ({common}) {reached(of_items, common)}."
     )
     told += words.failed(results)
     if others:
