@@ -345,6 +345,10 @@ def test_runs_from_before_a_mend_are_not_taken_for_those_after_it(monkeypatch):
             ["--models", "IRLLRec[profile_weight=-1]"],
             r"The row IRLLRec\[.*\]: The setting profile_weight .* is -1",
         ),
+        (
+            ["--models", "IRLLRec-without-text[profile_weight=0.1]"],
+            "is of IRLLRec-without-text and gives profile_weight 0.1, which reads texts: leave that out",
+        ),
         (["--models", "IRLLRec:best"], "The setting preset .* is 'best'"),
         (
             ["--models", "BPR", "--metrics", "Recall,RMSE"],

@@ -196,6 +196,11 @@ def _row(variant: Variant, options: Options, common: Settings) -> Row:
         fixed = {"preset": preset}
     elif model.endswith(_WITHOUT_TEXT) and ours and ours.can_do_without_text:
         model, fixed = ours.name, ours.settings.without_text()
+        if contrary := [name for name, value in fixed.items() if variant.settings.get(name, value) != value]:
+            raise IRLLRecError(
+                f"The row {variant.name} is of {variant.model} and gives {contrary[0]} "
+                f"{variant.settings[contrary[0]]}, which reads texts: leave that out, or take {model}."
+            )
     refuse_other_kinds(model)
     of_model = [name for name in variant.settings if name not in (FAKES, FAKES_SEED)]
     refuse_foreign(f"The row {variant.name}", model, of_model)
