@@ -95,7 +95,8 @@ def test_a_node_and_then_the_driver_are_lost(tmp_path):
     try:
         node = cluster.add_node(num_cpus=1)
         usual = ["--num-samples", 5, "--address", cluster.address]
-        process = tune(tmp_path, *usual)
+        # trials that last longer than a further one takes to begin
+        process = tune(tmp_path, *usual, epochs=100)
         wait_until(lambda trials: sum(t.status == RUNNING and len(t.history) > 2 for t in trials) == 2, process)
         cluster.remove_node(node, allow_graceful=False)
         cluster.add_node(num_cpus=1)

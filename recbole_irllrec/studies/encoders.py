@@ -19,7 +19,7 @@ from ..data.training import SIDES
 from ..errors import IRLLRecError
 from ..runs.splits import Settings
 from ..tables.features import read_features
-from ..text.default import RECIPE
+from ..text.default import VERSIONS
 from ..text.encoders import Encoder, embed_texts
 from ..text.profiles import item_texts
 from . import words
@@ -110,7 +110,7 @@ def of_features(config, fields: Sequence[str] | None) -> dict[str, list[embed.Te
     sets = {"all fields": known} | {name: of for name, of in chosen.items() if set(of) != set(known)}
     tokens = features.index.to_numpy()
     return {
-        name: [embed.Texts("item", KINDS, tokens, texts, "features", None, RECIPE, f"The items' {name}")]
+        name: [embed.Texts("item", KINDS, tokens, texts, "features", None, VERSIONS["features"], f"The items' {name}")]
         for name, of in sets.items()
         for texts in [item_texts(features[of]).to_numpy()]
     }
