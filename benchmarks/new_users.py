@@ -48,7 +48,7 @@ def main(
         folder = Path(temporary)
         made = {0: written(folder, "given-0", data_path / dataset, dataset, parts)}
         for given in GIVEN:
-            more = parts["train"], histories.loc[histories["place"] < given, [USER, ITEM]]
+            more = parts["train"], histories[histories["place"] < given].drop(columns="place")
             now = {**parts, "train": pd.concat(more)}
             made[given] = written(folder, f"given-{given}", data_path / dataset, dataset, now)
         data = {given: load_splits(name, folder, config_files) for given, name in made.items()}
@@ -63,7 +63,8 @@ def main(
                     paths[given] = run.checkpoint
                 known = serve(paths[0])
                 for given in GIVEN:
-                    pairs = histories[histories["place"] < given].rename(columns={USER: "user", ITEM: "item"})
+                    now = histories[histories["place"] < given]
+                    pairs = now.rename(columns={USER: "user", ITEM: "item"})[["user", "item"]]
                     scorers = {"folded in": known.extend(histories=pairs), "trained anew": serve(paths[given])}
                     for how, scorer in scorers.items():
                         found = measured(scorer, histories, wanted)
@@ -81,7 +82,7 @@ def drawn(folder: Path, name: str) -> tuple[dict[str, pd.DataFrame], pd.DataFram
 
     ``place`` says when a user had an interaction, from 0, in an order that is drawn.
     """
-    parts = {part: pd.read_csv(folder / f"{name}.{part}.inter", sep="\t", dtype=str)[[USER, ITEM]] for part in PARTS}
+    parts = {part: pd.read_csv(folder / f"{name}.{part}.inter", sep="\t", dtype=str) for part in PARTS}
     all_rows = pd.concat(parts.values())
     tokens = {"user": all_rows[USER].to_numpy(), "item": all_rows[ITEM].to_numpy()}
     new_users = {*tokens["user"][draw(tokens, {"user": 0.2, "item": 0}, seed=1).part > 0]}
