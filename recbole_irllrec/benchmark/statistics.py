@@ -100,10 +100,8 @@ def by_interactions(users: pd.DataFrame, interactions: pd.Series, metric: str, n
     group, names, sizes = grouped(interactions.reindex(users["user"].unique(), fill_value=0), n_groups)
     placed = users.assign(place=users["user"].map(group))
     by_seed = placed.groupby(["place", "model", "seed"], sort=False, observed=True)[metric].mean()
-    found = by_seed.groupby(["place", "model"], sort=False).agg(["mean", "std"]).reset_index()
-    found = found.sort_values("place", kind="stable")
-    place = found.pop("place").astype(int).to_numpy()
-    return found.assign(group=names[place], users=sizes[place])[["group", "users", "model", "mean", "std"]]
+    found = by_seed.groupby(["place", "model"], sort=False).agg(["mean", "std"])
+    return _in_order(found, names, users=sizes)[["group", "users", "model", "mean", "std"]]
 
 
 def grouped(counts: pd.Series, n_groups: int = 5) -> tuple[pd.Series, np.ndarray, np.ndarray]:
@@ -142,9 +140,12 @@ def found_by_interactions(items: pd.DataFrame, interactions: pd.Series, column: 
     sums = placed.groupby(["place", "model", "seed"], sort=False)[[column, "interactions"]].sum()
     sums["share"] = sums[column] / sums["interactions"]
     by_model = sums.groupby(["place", "model"], sort=False)
-    found = by_model["share"].agg(["mean", "std"]).assign(interactions=by_model["interactions"].first()).reset_index()
-    found = found.sort_values("place", kind="stable")
-    place = found.pop("place").astype(int).to_numpy()
-    return found.assign(group=names[place], items=sizes[place])[
-        ["group", "items", "interactions", "model", "mean", "std"]
-    ]
+    found = by_model["share"].agg(["mean", "std"]).assign(interactions=by_model["interactions"].first())
+    return _in_order(found, names, items=sizes)[["group", "items", "interactions", "model", "mean", "std"]]
+
+
+def _in_order(found: pd.DataFrame, names: np.ndarray, **sizes: np.ndarray) -> pd.DataFrame:
+    """Rows by the place of a group and by model, in the groups' order, with their names and sizes."""
+    rows = found.reset_index().sort_values("place", kind="stable")
+    place = rows.pop("place").astype(int).to_numpy()
+    return rows.assign(group=names[place], **{name: size[place] for name, size in sizes.items()})

@@ -60,26 +60,24 @@ def precision(interactions: Tensor, reg_weight: float, further: Tensor | None = 
         IRLLRecError: see `inverse`.
     """
     n, m = interactions.shape
-    k = 0 if further is None else len(further)
-    if n + k >= m:
+    below = interactions.new_zeros(0, m, layout=torch.strided) if further is None else further
+    if n + len(below) >= m:
         gram = (_transposed(interactions) @ interactions).to_dense()
-        return inverse(gram if further is None else gram.addmm_(further.T, further), reg_weight)
-    exact = interactions.double()
-    columns, below = _transposed(exact), None if further is None else further.double()
+        return inverse(gram.addmm_(below.T, below), reg_weight)
+    exact, below = interactions.double(), below.double()
+    columns = _transposed(exact)
 
     def of_rows(found: Tensor) -> Tensor:
         """Zᵀ times [n + k, c]."""
-        from_interactions = columns @ found[:n]
-        return from_interactions if below is None else from_interactions.addmm_(below.T, found[n:])
+        return (columns @ found[:n]).addmm_(below.T, found[n:])
 
-    rows = exact.to_dense() if below is None else torch.cat([exact.to_dense(), below])
-    gram = exact @ rows.T if below is None else torch.cat([exact @ rows.T, below @ rows.T])
+    rows = torch.cat([exact.to_dense(), below])
+    gram = torch.cat([exact @ rows.T, below @ rows.T])
     del rows
     solved = of_rows(inverse(gram, reg_weight)).T.contiguous()  # K Z, [n + k, m]
     found = torch.empty(m, m, dtype=interactions.dtype, device=interactions.device)
-    for block in torch.arange(m, device=interactions.device).split(_BLOCK):
-        first, last = int(block[0]), int(block[-1]) + 1
-        found[:, first:last] = of_rows(solved[:, first:last].contiguous()) / -reg_weight
+    for into, part in zip(found.split(_BLOCK, dim=1), solved.split(_BLOCK, dim=1), strict=True):
+        into.copy_(of_rows(part.contiguous()).div_(-reg_weight))
     found.diagonal().add_(1 / reg_weight)
     return found
 
