@@ -282,15 +282,19 @@ class GraphEncoder(LightGCN):
             new_texts: [m, D].
         """
         n_users, start = self.graph.n_users, layers[0]
-        trained = self.interaction_matrix.tocsr()[1:, 1:]
-        has_history = np.diff(trained.indptr) > 0
-        seen = folding.features(trained, [layer[:n_users] for layer in layers[1:]], start[n_users:])
+        seen, has_history = self._trained_histories(layers)
         of = folding.features(histories, passed, of_items)
         learnt_from = torch.as_tensor(has_history, device=start.device)
         found = folding.regressed(seen[learnt_from], start[:n_users][learnt_from], of)
         own = np.flatnonzero((known > 0) & has_history[known - 1])
         found[torch.as_tensor(own, device=start.device)] = start[torch.as_tensor(known[own] - 1, device=start.device)]
         return found
+
+    def _trained_histories(self, layers: list[Tensor]) -> tuple[Tensor, np.ndarray]:
+        """What training's histories say of their users (`folding.features`), and which of the users [n] have any."""
+        n_users, trained = self.graph.n_users, self.interaction_matrix.tocsr()[1:, 1:]
+        passed = [layer[:n_users] for layer in layers[1:]]
+        return folding.features(trained, passed, layers[0][n_users:]), np.diff(trained.indptr) > 0
 
     # ---- going on from an earlier model (``warm_start``) -------------------------------------------------------------
 
@@ -308,10 +312,9 @@ class GraphEncoder(LightGCN):
         if len(users) and self.folds_in:
             new = torch.from_numpy(users)
             self.user_embedding.weight[new + 1] = 0
-            n_users, layers = self.graph.n_users, self.propagate(None)
-            trained = self.interaction_matrix.tocsr()[1:, 1:]
-            inputs = folding.features(trained, [layer[:n_users] for layer in layers[1:]], layers[0][n_users:])
-            others = np.setdiff1d(np.flatnonzero(np.diff(trained.indptr)), users)
+            layers = self.propagate(None)
+            inputs, has_history = self._trained_histories(layers)
+            others = np.setdiff1d(np.flatnonzero(has_history), users)
             found = folding.regressed(inputs[others], layers[0][others], inputs[new])
             self.user_embedding.weight[new + 1] = found
 
