@@ -32,8 +32,8 @@ class Extended(Scorer):
     new_items: NewItems | None
     new_kind: str | None  # which of the data set's texts theirs are like
     new_embeddings: np.ndarray | None  # [m, dim] of their texts, as wide as in that kind's table
-    extended_vectors: tuple[Tensor, Tensor] | None  # [n_users, d] and [n_items, d]; None for a model without
-    weights: Any  # of a model without vectors: [n_items, n_items], what an item says for another
+    extended_embeddings: tuple[Tensor, Tensor] | None  # [n_users, d] and [n_items, d]; None for a model without
+    weights: Any  # [n_items, n_items], what an item says for another; None where vectors say all
     people: np.ndarray  # [p] str, the users of the histories
     popularity: Tensor  # [n_items] in [0, 1], for users without a history
 
@@ -48,9 +48,9 @@ class Extended(Scorer):
         return np.diff(self.train_items.indptr) > 0
 
     @property
-    def vectors(self) -> tuple[Tensor, Tensor] | None:
-        """See `Scorer.vectors`."""
-        return self.extended_vectors
+    def embeddings(self) -> tuple[Tensor, Tensor] | None:
+        """See `Scorer.embeddings`."""
+        return self.extended_embeddings
 
     @cached_property
     def ranking_vectors(self) -> tuple[Tensor, Tensor] | None:
@@ -77,6 +77,9 @@ class Extended(Scorer):
         rows = users.cpu().numpy()
         found = self.train_items[rows] @ self.weights
         scores = torch.as_tensor(found.toarray() if issparse(found) else np.asarray(found), dtype=torch.float32)
+        if self.embeddings is not None:
+            of_users, of_items = self.embeddings
+            scores += (of_users[users] @ of_items.T).cpu()
         scores[torch.as_tensor(~self.has_history[rows])] = self.popularity
         return scores.to(users.device)
 
@@ -115,7 +118,7 @@ def extend(served: Scorer, items: NewItems | None = None, histories: pd.DataFram
     added = csr_matrix((np.ones(len(pairs), np.float32), (people.places[people.codes], item_ids)), shape)
     train, known = (_binary(_grown(each, shape) + added) for each in (served.train_items, served.known_items))
     kind, embeddings = (None, None) if items is None else _embeddings(served, items)
-    has_vectors = served.vectors is not None
+    vectors, weights = _vectors_and_weights(served, embeddings, train, people)
     new_users = people.names[people.known == 0]
     made = Extended(
         served.config,
@@ -128,8 +131,8 @@ def extend(served: Scorer, items: NewItems | None = None, histories: pd.DataFram
         new_items=items,
         new_kind=kind,
         new_embeddings=embeddings,
-        extended_vectors=_vectors(served, embeddings, train, people) if has_vectors else None,
-        weights=None if has_vectors else item_weights(served.model),
+        extended_embeddings=vectors,
+        weights=weights,
         people=people.names,
         popularity=_popularity(served, shape[1]),
     )
@@ -143,7 +146,7 @@ def extend(served: Scorer, items: NewItems | None = None, histories: pd.DataFram
 
 
 def _refuse_items(served: Scorer, items: NewItems) -> None:
-    if getattr(served.model, "item_text_kind", None) is None or served.vectors is None:
+    if getattr(served.model, "item_text_kind", None) is None or served.embeddings is None:
         raise IRLLRecError(
             f"{served.config['model']} of this checkpoint has no map from texts to vectors, so it has nothing for new "
             f"items: take a model that reads texts, such as IRLLRec with profile_weight above 0, and in Python serve "
@@ -211,11 +214,13 @@ def _embeddings(served: Scorer, items: NewItems) -> tuple[str, np.ndarray]:
     return kind, embeddings
 
 
-def _vectors(
+def _vectors_and_weights(
     served: Scorer, embeddings: np.ndarray | None, train: csr_matrix, people: _People
-) -> tuple[Tensor, Tensor]:
-    """[n_users, d] and [n_items, d], those of the data set first."""
+) -> tuple[tuple[Tensor, Tensor] | None, Any]:
+    """[n_users, d] and [n_items, d], those of the data set first, and [n_items, n_items]; what the model has of both."""
     model = served.model
+    if served.embeddings is None:
+        return None, item_weights(model)
     users, item_vectors = model.scoring_embeddings()
     texts = None
     if embeddings is not None:
@@ -226,7 +231,9 @@ def _vectors(
     if len(people.names):
         folded = model.fold_in(train[people.places], people.known, texts)
         vectors = vectors.index_copy(0, torch.as_tensor(people.places, device=users.device), folded)
-    return vectors, item_vectors
+    linear = getattr(model, "linear", None)
+    weights = None if linear is None else linear.extended(texts) * model.linear_scale
+    return (vectors, item_vectors), weights
 
 
 def _popularity(served: Scorer, n_items: int) -> Tensor:

@@ -41,10 +41,15 @@ class Scorer:
 
     @cached_property
     @torch.no_grad()
-    def vectors(self) -> tuple[Tensor, Tensor] | None:
-        """[n_users, d] and [n_items, d], whose products scores are; None for a model without them."""
+    def embeddings(self) -> tuple[Tensor, Tensor] | None:
+        """[n_users, d] and [n_items, d], whose products are scores, but for a linear part; None for a model without."""
         ours = zoo.find(self.config["model"])
         return self.model.scoring_embeddings() if ours and ours.gives_vectors else None
+
+    @property
+    def vectors(self) -> tuple[Tensor, Tensor] | None:
+        """[n_users, d] and [n_items, d], whose products scores are; None for a model without them."""
+        return self.embeddings if getattr(self.model, "linear", None) is None else None
 
     @property
     def ranking_vectors(self) -> tuple[Tensor, Tensor] | None:

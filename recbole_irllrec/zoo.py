@@ -24,6 +24,7 @@ from .settings.schemas import (
     IRLLRecSettings,
     L3AESettings,
     LightGCNSettings,
+    LinearSettings,
     Part,
     ProfileSettings,
     RecommenderSettings,
@@ -121,8 +122,9 @@ def _encoder(encoder: str, alignment: str = "") -> Model:
 
 def with_alignment(name: str, settings: type[Part], alignment: str = "IRLLRec") -> type[Part]:
     """The settings of a recommender that wears the alignment."""
-    of_encoders = (UnseenItemsSettings,) if issubclass(settings, EncoderSettings) else ()
-    return type(f"{name}Settings", (_ALIGNMENTS[alignment], *of_encoders, settings), {"__module__": __name__})
+    terms = _ALIGNMENTS[alignment]
+    parts = (LinearSettings, terms, UnseenItemsSettings) if issubclass(settings, EncoderSettings) else (terms,)
+    return type(f"{name}Settings", (*parts, settings), {"__module__": __name__})
 
 
 _MODELS = {

@@ -16,6 +16,7 @@ from ..settings.sources import read_settings
 from . import folding, losses
 from .alignment import Encoded
 from .graph import InteractionGraph, Values, dropped, propagate
+from .linear_part import LinearPart
 from .sampling import Triples
 
 
@@ -68,6 +69,7 @@ class GraphEncoder(LightGCN):
 
     batch_weight: Tensor | None = None  # [B], of the interactions of the step's batch
     folds_in = True  # whether propagation alone makes a user of a history (`fold_in`)
+    linear: LinearPart | None  # what adds to the products of vectors in scores
     has_intents = False  # whether `encode` gives intents of its own (`Encoded.intents`)
 
     def __init__(self, config, dataset):
@@ -75,6 +77,7 @@ class GraphEncoder(LightGCN):
         if self.settings.interaction_weight is not None:
             _refuse_weights(dataset, self.settings.interaction_weight)
         super().__init__(config, dataset)
+        self.linear = None
         if self.settings.item_bias:
             self.item_bias = nn.Parameter(torch.zeros(self.graph.n_items, 1))
         self.to(self.device)
@@ -219,15 +222,30 @@ class GraphEncoder(LightGCN):
     def predict(self, interaction) -> Tensor:
         """[B] scores of (user, item) pairs."""
         user_e, item_e = self.scoring_embeddings()
-        return (user_e[interaction[self.USER_ID]] * item_e[interaction[self.ITEM_ID]]).sum(dim=1)
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        scores = (user_e[users] * item_e[items]).sum(dim=1)
+        if self.linear is None:
+            return scores
+        histories = self.linear.interactions[users.cpu().numpy()]
+        return scores + self.linear_scale * self.linear.scores_of_pairs(histories, items.cpu().numpy())
 
     def full_sort_predict(self, interaction) -> Tensor:
         """[B * n_items] scores of all items for each user."""
         user_e, item_e = self.scoring_embeddings()
-        return (user_e[interaction[self.USER_ID]] @ item_e.T).view(-1)
+        users = interaction[self.USER_ID]
+        scores = user_e[users] @ item_e.T
+        if self.linear is not None:
+            scores += self.linear_scale * self.linear.scores(self.linear.interactions[users.cpu().numpy()])
+        return scores.view(-1)
+
+    @property
+    def linear_scale(self) -> float:
+        """By what the linear part's scores are multiplied: its weight, in units of what the ranking loss compares."""
+        s = self.settings
+        return s.linear_weight * (s.softmax_temperature if s.ranking_loss == "softmax" else 1.0)
 
     def scoring_embeddings(self) -> tuple[Tensor, Tensor]:
-        """[n_users, d] and [n_items, d], computed once an evaluation."""
+        """[n_users, d] and [n_items, d], computed once an evaluation; a linear part adds to their products."""
         if self.restore_user_e is None or self.restore_item_e is None:
             self.restore_user_e, self.restore_item_e = self.forward()
         return self.restore_user_e, self.restore_item_e

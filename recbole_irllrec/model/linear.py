@@ -7,12 +7,29 @@ has the rank of their width and is never written out.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy.sparse import csr_matrix, spmatrix
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import IRLLRecError
 
 _BLOCK = 2_048  # columns at a time
+
+
+def binary(interactions: spmatrix) -> csr_matrix:
+    """The same with a one, float32, wherever there is an interaction."""
+    found = interactions.tocsr().astype(np.float32)
+    found.sum_duplicates()
+    found.data[:] = 1
+    return found
+
+
+def as_tensor(matrix: csr_matrix) -> Tensor:
+    """Sparse CSR."""
+    crow, col, values = (torch.from_numpy(each) for each in (matrix.indptr, matrix.indices, matrix.data))
+    return torch.sparse_csr_tensor(crow, col, values, matrix.shape, check_invariants=False)
 
 
 class LowRank(NamedTuple):
@@ -133,6 +150,49 @@ def collective_ease(interactions: Tensor, text: Tensor, reg_weight: float, text_
         [m, m], the weights.
     """
     return _in_place_of(precision(interactions, reg_weight, text_weight**0.5 * text.T))
+
+
+class Weighted(NamedTuple):
+    """What `weighted_ease` finds."""
+
+    weights: Tensor  # [m, m]
+    of_texts: Tensor | None  # [m, k]; its product with an item's f is the column of an item without interactions
+
+
+def weighted_ease(
+    interactions: Tensor, text: Tensor | None, reg_weight: float, text_weight: float, popularity_discount: float
+) -> Weighted:
+    """Collective EASE in which users with long histories and popular items count for less.
+
+    With n_u interactions of a user and c_i of an item, each over its mean, Σ_u n_u^-1/2 ‖x_u − x_u B‖² + w ‖Fᵀ − Fᵀ B‖²
+    + λ Σ_i (c_i + 1)^1/2 ‖B_i‖² is least, and an item's scores are then divided by c_i's power.
+
+    Args:
+        interactions: [n, m] sparse CSR, X, of zeros and ones.
+        text: [m, k], F; None for none.
+        reg_weight: λ.
+        text_weight: w.
+        popularity_discount: the power of an item's interactions, and one more, by which its scores are divided.
+    """
+    counts = torch.bincount(interactions.col_indices(), minlength=interactions.shape[1]).to(interactions.dtype) + 1
+    lengths = interactions.crow_indices().diff()
+    row = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
+    of_users = (lengths / lengths[lengths > 0].double().mean()).to(counts).clamp(min=torch.finfo(counts.dtype).tiny)
+    root = (counts / counts.mean()).pow(0.25)  # of the items' penalties
+    values = interactions.values() * of_users.pow(-0.25)[row] / root[interactions.col_indices()]
+    scaled = torch.sparse_csr_tensor(
+        interactions.crow_indices(), interactions.col_indices(), values, interactions.shape, check_invariants=False
+    )
+    below = None if text is None else text_weight**0.5 * (text / root[:, None]).T
+    weights = precision(scaled, reg_weight, below)
+    of_texts = None if text is None else text_weight * (weights @ (text / root[:, None])) / root[:, None]
+    weights = _in_place_of(weights).mul_(root * counts.pow(-popularity_discount)).div_(root[:, None])
+    return Weighted(weights, of_texts)
+
+
+def directions(text: Tensor, centre: Tensor) -> Tensor:
+    """[m, k] embeddings and [k] what they have in common -> [m, k] of length 1, or zeros."""
+    return F.normalize(text - centre)
 
 
 def additive_ease(

@@ -2,11 +2,9 @@
 
 from functools import partial
 
-import numpy as np
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType, ModelType
-from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,9 +28,7 @@ class TextEASE(GeneralRecommender):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.settings = read_settings(config)
-        self.interactions = dataset.inter_matrix(form="csr").astype(np.float32)
-        self.interactions.sum_duplicates()
-        self.interactions.data[:] = 1
+        self.interactions = linear.binary(dataset.inter_matrix(form="csr"))
         # a checkpoint that is served needs no texts
         self._texts = partial(dataset.node_texts, config, self.settings.text_kinds)
         # RecBole's trainer wants a parameter
@@ -43,7 +39,7 @@ class TextEASE(GeneralRecommender):
     def calculate_loss(self, interaction) -> Tensor:
         """Zero; the first time it finds the weights."""
         if not self._is_solved:
-            self.weights = self.solve(_as_tensor(self.interactions).to(self.device), self._text())
+            self.weights = self.solve(linear.as_tensor(self.interactions).to(self.device), self._text())
             self._is_solved = True
         return self.unused.sum()
 
@@ -55,7 +51,7 @@ class TextEASE(GeneralRecommender):
         """[n_items, k] float32: the items' embeddings, centred and then of length 1; zeros where there is no text."""
         (texts,) = self._texts().values()
         embedding, present = torch.as_tensor(texts.embedding).float(), torch.as_tensor(texts.present)
-        embedding = F.normalize(embedding - embedding[present].mean(dim=0)) * present[:, None]
+        embedding = linear.directions(embedding, embedding[present].mean(dim=0)) * present[:, None]
         return F.pad(embedding, (0, 0, 1, 0)).to(self.device)
 
     def predict(self, interaction) -> Tensor:
@@ -69,13 +65,7 @@ class TextEASE(GeneralRecommender):
 
     def _history(self, users: Tensor) -> Tensor:
         """[B] users -> their training interactions, sparse [B, n_items]."""
-        return _as_tensor(self.interactions[users.cpu().numpy()]).to(self.device)
-
-
-def _as_tensor(matrix: csr_matrix) -> Tensor:
-    """Sparse CSR."""
-    crow, col, values = (torch.from_numpy(each) for each in (matrix.indptr, matrix.indices, matrix.data))
-    return torch.sparse_csr_tensor(crow, col, values, matrix.shape, check_invariants=False)
+        return linear.as_tensor(self.interactions[users.cpu().numpy()]).to(self.device)
 
 
 class ContentMean(TextEASE):

@@ -16,6 +16,7 @@ from ..settings.sources import read_settings
 from .alignment import Alignment, Encoded
 from .encoder import GraphEncoder, graph_of
 from .graph import InteractionGraph
+from .linear_part import LinearPart
 from .sampling import Triples
 from .text_map import TextMap, with_texts
 from .texts import NodeEmbeddings, NodeTexts
@@ -74,8 +75,16 @@ class AlignedEncoder(GraphEncoder):
             self.settings, self.graph, self.latent_dim, config, dataset, self.has_intents, self.pairwise_negatives
         )
         self.texts_made = self.alignment.texts_made
+        if self.settings.linear_weight > 0:
+            self.linear = LinearPart(self.settings, self.interaction_matrix, self._linear_text())
         self.register_load_state_dict_pre_hook(_rename)
         self.to(self.device)
+
+    def _linear_text(self) -> tuple[Tensor, Tensor] | None:
+        """What the linear part reads: [n_items - 1, D] and [n_items - 1] bool."""
+        if self.settings.linear_text_weight == 0 or self._has_item_text is None or not self._has_item_text.any():
+            return None
+        return self._item_texts, self._has_item_text
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """As the encoder's; the items' vectors may come from their texts."""
@@ -190,6 +199,8 @@ class AlignedEncoder(GraphEncoder):
 
     def loss_terms(self, batch: Triples) -> dict[str, Tensor]:
         """As the encoder's, and the alignment's."""
+        if self.linear is not None:
+            self.linear.solve()
         regularization = self.regularization(batch)  # before the teachers move, as published
         # The towers' matrix products may run in low precision; graph products and contrasts may not.
         step = self.alignment.begin(batch, self.dtype)

@@ -93,6 +93,8 @@ class AlignmentTerms(Part):
     WEIGHTS: ClassVar[tuple[str, ...]] = (
         *("profile_weight", "pairwise_weight", "translation_weight", "matching_weight", "reconstruction_weight"),
     )
+    linear_weight: float = 0.0  # of models with the part `LinearSettings`
+    linear_text_weight: float = 0.0
     profile_weight: float = 0.0
     pairwise_weight: float = 0.0
     translation_weight: float = 0.0
@@ -103,6 +105,11 @@ class AlignmentTerms(Part):
     def uses_profiles(self) -> bool:
         """Whether any loss term reads the profile texts."""
         return self.profile_weight > 0 or self.reconstruction_weight > 0
+
+    @property
+    def linear_reads_text(self) -> bool:
+        """Whether a linear part reads the items' texts."""
+        return self.linear_weight > 0 and self.linear_text_weight > 0
 
     @property
     def uses_intents(self) -> bool:
@@ -116,11 +123,12 @@ class AlignmentTerms(Part):
 
     @property
     def text_kinds(self) -> tuple[str, ...]:
-        return ("profile",) * self.uses_profiles + ("intent",) * self.uses_intents
+        profiles = self.uses_profiles or (self.linear_reads_text and not self.uses_intents)
+        return ("profile",) * profiles + ("intent",) * self.uses_intents
 
     @classmethod
     def without_text(cls) -> dict[str, float]:
-        return {name: 0.0 for name in cls.WEIGHTS if name in cls.names()}
+        return {name: 0.0 for name in (*cls.WEIGHTS, "linear_text_weight") if name in cls.names()}
 
 
 class ContrastSettings(Part):
@@ -179,6 +187,17 @@ class UnseenItemsSettings(Part):
     unseen_neighbours: float = Share
     unseen_scale: float = Field(gt=0, allow_inf_nan=False)
     text_evidence: float = Weight
+
+
+class LinearSettings(Part):
+    """A closed form whose scores are added to the encoder's."""
+
+    part = "linear"
+    linear_weight: float = Weight
+    linear_reg_weight: float = Field(gt=0, allow_inf_nan=False)
+    linear_text_weight: float = Weight
+    linear_popularity_discount: float = Weight
+    linear_neighbours: int = Count
 
 
 class EncoderSettings(RecommenderSettings, PresetSettings):
@@ -246,7 +265,7 @@ class AlphaRecSettings(EncoderSettings, TextSettings):
         return (self.text_kind,)
 
 
-class IRLLRecSettings(AlignmentSettings, UnseenItemsSettings, LightGCNSettings):
+class IRLLRecSettings(LinearSettings, AlignmentSettings, UnseenItemsSettings, LightGCNSettings):
     """All that IRLLRec adds."""
 
 

@@ -100,10 +100,13 @@ def _entry(model: str) -> zoo.Model:
 
 
 def _complete(config, names: Iterable[str]) -> None:
-    """Give the settings of an earlier release's checkpoint those that have come since, by default."""
+    """Give the settings of an earlier release's checkpoint those that have come since, by default.
+
+    Not as they have been tuned since: the checkpoint's model is without them.
+    """
     missing = [name for name in names if name not in config]
     if missing:
-        known = defaults(config["model"], config["dataset"], {"preset": config["preset"]}, yaml.SafeLoader)
+        known = defaults(config["model"], "", {"preset": config["preset"]}, yaml.SafeLoader)
         for name in missing:
             config[name] = known[name]
 

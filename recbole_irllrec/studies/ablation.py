@@ -18,6 +18,7 @@ PARTS: dict[str, tuple[str, Any]] = {
     "translation": ("translation_weight", 0.0),
     "matching": ("matching_weight", 0.0),
     "fusion": ("fusion", "text"),
+    "linear part": ("linear_weight", 0.0),
     "item bias": ("item_bias", False),
     "softmax loss": ("ranking_loss", "bpr"),
 }
