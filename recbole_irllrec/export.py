@@ -1,6 +1,7 @@
 """A model's vectors for a vector index: the score of a user and an item is the inner product of theirs."""
 
 import json
+import logging
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +18,7 @@ from .scorer import Scorer
 from .tables.intents import METADATA_KEY
 
 _ROW_GROUP = 1 << 16  # rows
+_log = logging.getLogger(__name__)
 
 Format = Literal["parquet", "npy"]
 
@@ -30,9 +32,17 @@ class Vectors(NamedTuple):
 
 
 def vectors(served: Scorer) -> Vectors:
-    """The vectors of a model that was loaded with ``serve(..., vectors=True)``, extended or not."""
-    assert served.vectors is not None  # `serve`
-    users, items = (side[1:].float().cpu().numpy() for side in served.vectors)
+    """The vectors of a model that was loaded with ``serve(..., vectors=True)``, extended or not.
+
+    A linear part is not in them, which the log says.
+    """
+    assert served.embeddings is not None  # `serve`
+    if served.vectors is None:
+        _log.warning(
+            "The scores of this model have a linear part (linear_weight), which no vectors hold: products of these are "
+            "the encoder's share. `irllrec recommend` ranks by both; linear_weight 0 trains a model without."
+        )
+    users, items = (side[1:].float().cpu().numpy() for side in served.embeddings)
     unit = all(np.allclose(np.linalg.norm(side, axis=1), 1, atol=1e-4) for side in (users, items))
     metadata = {
         "model": served.config["model"],
@@ -40,6 +50,7 @@ def vectors(served: Scorer) -> Vectors:
         "dim": users.shape[1],
         "metric": "cosine" if unit else "inner_product",
         "normalized": unit,
+        "linear_part": served.vectors is None,  # left out
         "created_with": f"recbole-irllrec {__version__}",
     }
     tokens = {"users": served.user_names[1:], "items": served.item_names[1:]}

@@ -217,7 +217,7 @@ def _embeddings(served: Scorer, items: NewItems) -> tuple[str, np.ndarray]:
 def _vectors_and_weights(
     served: Scorer, embeddings: np.ndarray | None, train: csr_matrix, people: _People
 ) -> tuple[tuple[Tensor, Tensor] | None, Any]:
-    """[n_users, d] and [n_items, d], those of the data set first, and [n_items, n_items]; what the model has of both."""
+    """[n_users, d] and [n_items, d], those of the data set first, and [n_items, n_items]; None where there is none."""
     model = served.model
     if served.embeddings is None:
         return None, item_weights(model)

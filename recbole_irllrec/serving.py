@@ -22,7 +22,6 @@ from .errors import IRLLRecError
 from .extending import Extended, extend
 from .safe_loading import load
 from .scorer import Scorer
-from .settings.sources import read_settings
 
 # Models of these kinds score with users' and items' ids alone.
 _SCORES_IDS = (ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.KNOWLEDGE)
@@ -64,7 +63,7 @@ def serve(
         path: what ``run_recbole`` saved, of IRLLRec or of another model that scores all items for a user's id.
         device: where to score, as torch names it; None for where the model was trained if this machine has that.
         data_path: the folder that holds the data set's folder; None for where it was in training.
-        vectors: whether scores are to be products of vectors that the model gives away.
+        vectors: whether the model is to have vectors to give away, whose products are scores, but for a linear part.
         texts: whether the model is to have its texts, as new items need them (`extending.extend`).
 
     Returns:
@@ -81,11 +80,6 @@ def serve(
         raise IRLLRecError(
             f"{path} is a checkpoint of {config['model']}, whose scores are not known to be products of vectors: give "
             f"one of {' or '.join(model.name for model in zoo.models() if model.gives_vectors)}."
-        )
-    if vectors and ours and getattr(read_settings(config), "linear_weight", 0) > 0:
-        raise IRLLRecError(
-            f"{path} is a checkpoint with the setting linear_weight above 0, whose scores are more than products of "
-            f"vectors: recommend from it, or train with linear_weight 0 to have vectors."
         )
     model_class = get_model(config["model"])
     general = AbstractRecommender.full_sort_predict

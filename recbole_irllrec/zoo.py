@@ -32,6 +32,7 @@ from .settings.schemas import (
     SGLSettings,
     SimGCLSettings,
     UnseenItemsSettings,
+    WeightedEASESettings,
 )
 
 
@@ -122,8 +123,10 @@ def _encoder(encoder: str, alignment: str = "") -> Model:
 
 def with_alignment(name: str, settings: type[Part], alignment: str = "IRLLRec") -> type[Part]:
     """The settings of a recommender that wears the alignment."""
-    terms = _ALIGNMENTS[alignment]
-    parts = (LinearSettings, terms, UnseenItemsSettings) if issubclass(settings, EncoderSettings) else (terms,)
+    parts = [_ALIGNMENTS[alignment]]
+    if issubclass(settings, EncoderSettings):
+        # RLMRec's models stay what they are
+        parts = [*([LinearSettings] if alignment == "IRLLRec" else []), *parts, UnseenItemsSettings]
     return type(f"{name}Settings", (*parts, settings), {"__module__": __name__})
 
 
@@ -156,6 +159,7 @@ _MODELS = {
             for name, settings in (
                 ("ContentMean", ContentMeanSettings),
                 ("CollectiveEASE", CollectiveEASESettings),
+                ("WeightedEASE", WeightedEASESettings),
                 ("AdditiveEASE", AdditiveEASESettings),
                 ("L3AE", L3AESettings),
             )

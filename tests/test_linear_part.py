@@ -1,5 +1,6 @@
 """The linear part of an encoder's scores: against weighted regressions, and through serving."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from scipy.sparse import csr_matrix
 from trained import NO_TEXT
 
 from recbole_irllrec import IRLLRecError
-from recbole_irllrec.model import linear
+from recbole_irllrec.export import vectors
+from recbole_irllrec.model import linear, linear_part
 from recbole_irllrec.model.linear_part import LinearPart
 from recbole_irllrec.serving import serve
 from recbole_irllrec.settings.schemas import LinearSettings
@@ -136,12 +138,20 @@ def test_scores_are_those_of_vectors_and_of_the_part(trained, model, more):
     assert served.vectors is None
 
 
-def test_it_is_served_without_texts_and_has_no_vectors_to_export(trained):
+def test_it_is_served_without_texts_and_not_in_vectors_to_export(trained, caplog):
     checkpoint, users = trained.checkpoint("IRLLRec", epochs=2, **LINEAR), torch.arange(1, 20)
     with_texts = trained.served("IRLLRec", epochs=2, **LINEAR)
     torch.testing.assert_close(serve(checkpoint).score(users), with_texts.score(users))
-    with pytest.raises(IRLLRecError, match="linear_weight above 0"):
-        serve(checkpoint, vectors=True)
+    with caplog.at_level(logging.WARNING):
+        made = vectors(with_texts)
+    assert "linear part (linear_weight), which no vectors hold" in caplog.text and made.metadata["linear_part"]
+    assert made.values["users"].shape == (120, 16)
+
+
+def test_more_items_than_memory_holds_are_refused_before_an_epoch(trained, monkeypatch):
+    monkeypatch.setattr(linear_part, "_MATRICES", 10**9)
+    with pytest.raises(IRLLRecError, match=r"of 150 items needs 9\d{4} GB .* set linear_weight to 0"):
+        trained.checkpoint("IRLLRec", epochs=3, **LINEAR)
 
 
 def test_new_items_and_users_have_both_parts(trained):

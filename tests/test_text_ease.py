@@ -15,7 +15,7 @@ from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.model import linear
 from recbole_irllrec.serving import serve
 
-MODELS = ("ContentMean", "CollectiveEASE", "AdditiveEASE", "L3AE")
+MODELS = ("ContentMean", "CollectiveEASE", "WeightedEASE", "AdditiveEASE", "L3AE")
 
 
 def column_by_column(rows: np.ndarray, reg_weight: float, target: np.ndarray, towards: float = 0.0) -> np.ndarray:

@@ -31,6 +31,7 @@ MODELS = (
     "ItemKNN",
     "L3AE",
     "CollectiveEASE",
+    "WeightedEASE",
     "ContentMean",
     "AdditiveEASE",
 )

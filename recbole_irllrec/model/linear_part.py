@@ -1,20 +1,23 @@
 """The linear part of a graph encoder's scores: what a closed form of the same interactions and texts says beside it.
 
 The two know different things: an encoder has few numbers for each node, EASE's weights one for each pair of items. Of
-the weights the strongest of each item are kept, so that memory and checkpoints grow with the number of items; its square
-is held while they are found.
+the weights the strongest of each item are kept: checkpoints and serving grow with the number of items. While they
+are found, matrices of its square are held.
 """
 
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from scipy.sparse import csr_matrix, hstack, spmatrix, vstack
 from torch import Tensor, nn
 
+from ..errors import IRLLRecError
 from . import linear
 
+_MATRICES = 3  # [n_items, n_items] float32, held at once at most
 _USERS = 1024  # whose scores are held at once
 _ITEMS = 2048  # whose weights are sorted at once
 
@@ -46,10 +49,15 @@ class LinearPart(nn.Module):
 
     @torch.no_grad()
     def solve(self) -> None:
-        """Find the weights; a second time it does nothing."""
+        """Find the weights; a second time it does nothing.
+
+        Raises:
+            IRLLRecError: there are too many items for the memory, or the penalty is too low for the precision.
+        """
         if self.is_solved:
             return
         s, device = self._settings, self.weights.device
+        _refuse_too_many(self.interactions.shape[1])
         known = linear.as_tensor(self.interactions[1:, 1:]).to(device)
         found = linear.weighted_ease(
             known, self._directions(), s.linear_reg_weight, s.linear_text_weight, s.linear_popularity_discount
@@ -128,6 +136,15 @@ class LinearPart(nn.Module):
             sums += values.sum(), np.square(values).sum()
         mean, square = sums / max(histories.shape[0] * (histories.shape[1] - 1), 1)
         return float(np.sqrt(max(square - mean**2, 0)))
+
+
+def _refuse_too_many(n_items: int) -> None:
+    needed, free = _MATRICES * 4 * n_items**2, psutil.virtual_memory().available
+    if needed > free:
+        raise IRLLRecError(
+            f"The linear part (linear_weight above 0) of {n_items - 1:,} items needs {needed / 1e9:.0f} GB of memory, "
+            f"and {free / 1e9:.0f} GB are free: set linear_weight to 0, or take a data set with fewer items."
+        )
 
 
 def _forget(module: nn.Module, *_: Any) -> None:

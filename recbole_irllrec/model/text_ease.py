@@ -84,6 +84,15 @@ class CollectiveEASE(TextEASE):
         return linear.collective_ease(interactions, text, self.settings.reg_weight, self.settings.text_weight)
 
 
+class WeightedEASE(TextEASE):
+    """Collective EASE that weighs users and items, IRLLRec's linear part by itself (see `linear.weighted_ease`)."""
+
+    def solve(self, interactions: Tensor, text: Tensor) -> Tensor:
+        s = self.settings
+        found = linear.weighted_ease(interactions, text, s.reg_weight, s.text_weight, s.popularity_discount)
+        return found.weights
+
+
 class AdditiveEASE(TextEASE):
     """A weighted sum of EASE's weights and those of the texts (see `linear.additive_ease`)."""
 

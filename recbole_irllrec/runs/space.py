@@ -365,7 +365,7 @@ def text_variants(space: Space) -> list[dict[str, Any]]:
     weights = {
         p.name: max(value for value in p.possible if value is not None)
         for p in space.parameters
-        if p.name in AlignmentTerms.WEIGHTS
+        if p.name in (*AlignmentTerms.WEIGHTS, "linear_weight", "linear_text_weight")
     }
     variants = [{**space.fixed, **weights}]
     for parameter in space.parameters:

@@ -291,6 +291,10 @@ class CollectiveEASESettings(TextEASESettings):
     text_weight: float = Weight
 
 
+class WeightedEASESettings(CollectiveEASESettings):
+    popularity_discount: float = Weight
+
+
 class AdditiveEASESettings(TextEASESettings):
     text_reg_weight: float = Field(gt=0, allow_inf_nan=False)
     text_share: float = Share
