@@ -68,8 +68,8 @@ class LinearPart(nn.Module):
             into = slice(start + 1, start + 1 + len(part))
             self.places[into] = (places + 1).int()
             self.weights[into] = part.gather(1, places)
-        if self.of_texts is not None:
-            self.of_texts[1:] = found.of_texts
+        if self.of_texts is not None and found.of_texts is not None:
+            self.of_texts[1:].copy_(found.of_texts)
         self.is_solved = True
         scale = self._deviation()
         for values in (self.weights, self.of_texts):
