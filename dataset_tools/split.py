@@ -18,9 +18,10 @@ from recbole.utils import FeatureSource, FeatureType
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_irllrec.data.dataset_folder import interaction_files, refuse_missing
-from recbole_irllrec.data.loading import DATA_PATH, load_config, seeded_dataset, setting_in_files, settings_files
+from recbole_irllrec.data.loading import DATA_PATH, load_config, seeded_dataset, setting_in_files
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.files import atomic_folder
+from recbole_irllrec.settings.files import settings_files
 from recbole_irllrec.tables.intents import METADATA_KEY, TableMetadata
 
 from . import cold

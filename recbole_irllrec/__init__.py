@@ -1,6 +1,6 @@
 """IRLLRec, a recommender that aligns language-model intents with the interaction graph, as a RecBole model.
 
-Importing this package registers IRLLRec with RecBole; nothing else is needed::
+Importing this package registers IRLLRec with RecBole, the moment that is imported; nothing else is needed::
 
     import recbole_irllrec
     from recbole.quick_start import run_recbole
@@ -9,7 +9,7 @@ Importing this package registers IRLLRec with RecBole; nothing else is needed::
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -18,30 +18,30 @@ _checkout = Path(__file__).resolve().parent.parent
 if (_checkout / "properties" / "model" / "IRLLRec.yaml").is_file():
     __path__.append(str(_checkout))
 
-from .errors import IRLLRecError  # noqa: E402  (after the path is complete)
+from . import hooks, requirements  # noqa: E402  (after the path is complete)
+from .errors import IRLLRecError  # noqa: E402
 
-try:
-    from . import own_models, registration
-except Exception as error:  # whatever RecBole does on versions that it was not made for
-    from .requirements import complaint
+if TYPE_CHECKING:
+    from .own_models import register
 
-    if (sentence := complaint()) is None:
-        raise
-    raise ImportError(sentence) from error
+hooks.install()
+if not requirements.recbole_fits():
+    with requirements.explained():
+        import recbole.quick_start  # noqa: F401  (now, so that what is wrong is said here)
 
-registration.install()
-register = own_models.register
-
-# What models of one's own are made of; imported when first asked for.
-_FOR_OWN_MODELS = {"IRLLRec": "irllrec", "GraphEncoder": "encoder", "aligned": "wearing"}
+# What models of one's own are made of and by; imported when first asked for.
+_FOR_OWN_MODELS = {
+    "GraphEncoder": "model.encoder",
+    "IRLLRec": "model.irllrec",
+    "aligned": "model.wearing",
+    "register": "own_models",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _FOR_OWN_MODELS:
-        return getattr(importlib.import_module(f"{__name__}.model.{_FOR_OWN_MODELS[name]}"), name)
+        return getattr(importlib.import_module(f"{__name__}.{_FOR_OWN_MODELS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 __all__ = ["GraphEncoder", "IRLLRec", "IRLLRecError", "__version__", "aligned", "register"]
-
-own_models.load()

@@ -59,33 +59,6 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
         ray.shutdown()
 
 
-@contextlib.contextmanager
-def each_block(address: str | None) -> Iterator[Callable[..., Iterable]]:
-    """What calls a function for each of many blocks: `in_order` on the Ray at an address, ``map`` where there is none.
-
-    Raises:
-        IRLLRecError: see `connected`.
-    """
-    if address is None:
-        yield map
-        return
-    with connected(address):
-        yield in_order
-
-
-def only_on_cpus(address: str | None, device: str | None) -> str | None:
-    """The device to compute on: the nodes of a cluster have CPUs for certain, and only these alike.
-
-    Raises:
-        IRLLRecError: a cluster is to use another one.
-    """
-    if address is None:
-        return device
-    if device not in (None, "cpu"):
-        raise IRLLRecError(f"A cluster computes on its CPUs, not on {device}: leave out the device, or the address.")
-    return "cpu"
-
-
 def _join(address: str, options: dict) -> None:
     wanted = os.environ.get("RAY_ADDRESS") or address if address == "auto" else address
     reason = "no Ray is known to run on this machine"

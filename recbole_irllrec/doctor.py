@@ -35,7 +35,7 @@ import ray
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 @ray.remote
 def work():
-    import recbole_irllrec
+    import recbole.quick_start, recbole_irllrec
     return recbole_irllrec.__version__
 print("works with", ray.get(work.remote()))
 """

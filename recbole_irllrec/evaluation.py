@@ -17,9 +17,8 @@ from recbole.evaluator.register import metrics_dict
 
 from . import zoo
 from .errors import IRLLRecError
+from .settings.schemas import LOADER_SETTINGS
 
-# What a data loader depends on.
-SETTINGS = ("mask_valid_in_test", "valid_users")
 # A batch of a model of ours holds so many scores (64 MiB), whatever the number of items.
 _SCORES = 1 << 24
 
@@ -88,7 +87,7 @@ def check(config) -> None:
             f"The setting valid_metric is {config['valid_metric']}, which metrics {config['metrics']} and topk "
             f"{config['topk']} do not give: name one of them, with its cutoff as in NDCG@10, or add it to them."
         )
-    masked, n, boards = (config[name] for name in (*SETTINGS, "item_boards"))
+    masked, n, boards = (config[name] for name in (*LOADER_SETTINGS, "item_boards"))
     if masked not in (None, True, False):
         raise IRLLRecError(f"The setting mask_valid_in_test is {masked!r}: give True (RecBole's way) or False.")
     if n is not None and (type(n) is not int or n < 1):

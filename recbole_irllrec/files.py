@@ -13,6 +13,9 @@ from filelock import FileLock, Timeout
 
 from .errors import IRLLRecError
 
+# The formats in which tables are written.
+TABLE_SUFFIXES = (".parquet", ".csv", ".jsonl")
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
@@ -77,6 +80,24 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             error.filename = os.fspath(path)
         raise
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def open_to_read(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file.
+
+    Raises:
+        IRLLRecError: says why it cannot be opened.
+    """
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise IRLLRecError(f"{os.fspath(path)} cannot be opened ({error.strerror}); check the path.") from error
+
+
+def refuse_unknown_suffix(path: str | os.PathLike[str]) -> None:
+    """Raise an `IRLLRecError` unless tables are written in the format that the file's name ends in."""
+    if Path(path).suffix not in TABLE_SUFFIXES:
+        raise IRLLRecError(f"The format of {path} is unknown: let its name end in {', '.join(TABLE_SUFFIXES)}.")
 
 
 def write_json(path: str | os.PathLike[str], content: Any, default: Callable[[Any], Any] | None = None) -> None:

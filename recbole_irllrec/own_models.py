@@ -5,14 +5,13 @@ import importlib.util
 import os
 import sys
 from importlib.metadata import entry_points
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import create_model
-from recbole.model.abstract_recommender import GeneralRecommender
-from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
-from . import compat, zoo
+from . import zoo
 from .errors import IRLLRecError
 from .settings.schemas import AlignmentTerms, LightGCNSettings, Part, RecommenderSettings
 
@@ -41,7 +40,11 @@ def register(model: AnyClass, **defaults: Any) -> AnyClass:
     Raises:
         IRLLRecError: it is no such class, or another model has that name.
     """
-    from .model.encoder import GraphEncoder  # not before a model is asked for: this module is imported at once
+    # not before a model is registered: `load` is called while RecBole is imported
+    from recbole.model.abstract_recommender import GeneralRecommender
+
+    from . import compat
+    from .model.encoder import GraphEncoder
     from .model.wearing import AlignedEncoder, AlignedRecommender
 
     name = model.__name__
@@ -98,7 +101,15 @@ def _recboles(model: type) -> str | None:
 
 def _with_own(name: str, settings: type[Part], defaults: dict[str, Any]) -> type[Part]:
     """The settings, and those among the defaults that nobody knows."""
-    known = {*settings.names(), *general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments}
+    from recbole.utils import argument_list as recboles
+
+    lists = (
+        recboles.general_arguments,
+        recboles.training_arguments,
+        recboles.evaluation_arguments,
+        recboles.dataset_arguments,
+    )
+    known = {*settings.names(), *chain(*lists)}
     own = {key: (Any if value is None else type(value), ...) for key, value in defaults.items() if key not in known}
     return create_model(f"{name}Settings", __base__=settings, **own) if own else settings  # type: ignore[call-overload]
 
@@ -114,6 +125,11 @@ def load() -> None:
     for name in _named():
         _import(name, f"which {VARIABLE} names")
     os.environ |= environment()  # for children that begin elsewhere
+
+
+def load_with(_config: object) -> None:
+    """The same when ``recbole.config`` is imported, without which no model has its settings."""
+    load()
 
 
 def environment() -> dict[str, str]:

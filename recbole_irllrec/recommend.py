@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from .errors import IRLLRecError
 from .explain import Explainer
-from .files import atomic_write
+from .files import TABLE_SUFFIXES, atomic_write, refuse_unknown_suffix
 from .scorer import Scorer
 from .top_k import blocks_are_quicker, numbers_held, top_k, top_products
 
@@ -270,17 +270,9 @@ class _JsonLines(AbstractContextManager):
         pass
 
 
-_WRITERS: dict[str, Callable[[BinaryIO, pa.Schema], Any]] = {
-    ".parquet": pq.ParquetWriter,
-    ".csv": pacsv.CSVWriter,
-    ".jsonl": _JsonLines,
-}
-
-
-def refuse_unknown_suffix(path: str | os.PathLike[str]) -> None:
-    """Raise an `IRLLRecError` unless ``write_tables`` knows the format by the file's name."""
-    if Path(path).suffix not in _WRITERS:
-        raise IRLLRecError(f"The format of {path} is unknown: let its name end in {', '.join(_WRITERS)}.")
+_WRITERS: dict[str, Callable[[BinaryIO, pa.Schema], Any]] = dict(
+    zip(TABLE_SUFFIXES, (pq.ParquetWriter, pacsv.CSVWriter, _JsonLines), strict=True)
+)
 
 
 def write_tables(path: str | os.PathLike[str], found: Recommendations) -> int:

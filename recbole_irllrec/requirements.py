@@ -1,7 +1,7 @@
 """What this package needs beside itself. Imports nothing of it, so that it works where the packages do not."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from typing import NamedTuple
 
@@ -58,6 +58,22 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def recbole_fits() -> bool:
+    """Whether the release of RecBole is there that this package is made for."""
+    return Need(RECBOLE, _version(RECBOLE.name)).met
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Within, whatever RecBole does where packages are missing or out of range is an ImportError that names them."""
+    try:
+        yield
+    except Exception as error:
+        if (sentence := complaint()) is None:
+            raise
+        raise ImportError(sentence) from error
 
 
 def complaint() -> str | None:

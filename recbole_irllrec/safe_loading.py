@@ -18,6 +18,7 @@ from recbole.config import Config
 
 from . import inert_pickle
 from .errors import IRLLRecError
+from .files import open_to_read
 
 # Settings are a page of text; a file that nests references to blow them up stops here.
 MOST_VALUES = 1_000_000
@@ -142,10 +143,7 @@ class _refusing:
 
 def _read(path_or_file: Any, read: Callable[[BinaryIO], Any], kind: str = "file of RecBole's") -> Any:
     is_path = isinstance(path_or_file, str | os.PathLike)
-    try:
-        opened = open(path_or_file, "rb") if is_path else nullcontext(path_or_file)  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise IRLLRecError(f"{_name(path_or_file)} cannot be opened ({error.strerror}); check the path.") from error
+    opened = open_to_read(path_or_file) if is_path else nullcontext(path_or_file)
     with _refusing(path_or_file, kind), opened as file:
         return read(file)
 

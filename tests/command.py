@@ -46,7 +46,7 @@ def run(*arguments, status=0) -> subprocess.CompletedProcess:
 
 def start_method() -> str:
     """How processes of their own start: as copies of one that has imported everything, which takes seconds."""
-    forkserver.set_forkserver_preload(["recbole_irllrec.cli.app", "recbole_irllrec.cli.run_recbole", "torch._dynamo"])
+    forkserver.set_forkserver_preload(["recbole_irllrec", "recbole.quick_start", "torch._dynamo"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))  # not what may be installed from elsewhere
         forkserver.ensure_running()

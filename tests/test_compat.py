@@ -7,7 +7,6 @@ import types
 import numpy as np
 import pytest
 import scipy.sparse
-import torch
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.evaluator import Evaluator
@@ -17,14 +16,6 @@ from recbole.utils import utils
 
 from recbole_irllrec import compat
 from recbole_irllrec.errors import IRLLRecError
-
-compat.apply()
-
-
-def test_apply_twice_changes_nothing_more():
-    before = torch.load, utils.get_model, scipy.sparse.dok_matrix._update
-    compat.apply()
-    assert before == (torch.load, utils.get_model, scipy.sparse.dok_matrix._update)
 
 
 def test_numpy_aliases_and_dok_update():

@@ -90,7 +90,7 @@ def test_without_recbole_the_commands_say_so_in_one_sentence(tmp_path):
 def test_an_import_that_fails_for_another_reason_says_that(tmp_path):
     (tmp_path / "recbole").mkdir()
     (tmp_path / "recbole" / "__init__.py").write_text("raise RuntimeError('of its own')")
-    last = run("-c", "import recbole_irllrec", PYTHONPATH=with_path(tmp_path)).stderr.splitlines()[-1]
+    last = run("-c", "import recbole_irllrec, recbole", PYTHONPATH=with_path(tmp_path)).stderr.splitlines()[-1]
     assert last == "RuntimeError: of its own"
 
 

@@ -8,7 +8,8 @@ from recbole.utils import init_seed
 from text_files import write_dataset
 
 from recbole_irllrec import IRLLRecError
-from recbole_irllrec.data.loading import load_config, settings_files, split_datasets
+from recbole_irllrec.data.loading import load_config, split_datasets
+from recbole_irllrec.settings.files import settings_files
 
 
 def test_the_split_is_that_of_a_run(small):

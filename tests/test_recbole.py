@@ -14,7 +14,7 @@ from recbole.quick_start import load_data_and_model, objective_function, quick_s
 from recbole.trainer import trainer
 from recbole.utils.case_study import full_sort_scores, full_sort_topk
 
-from recbole_irllrec import IRLLRecError, registration
+from recbole_irllrec import IRLLRecError, starts
 
 FAST = {"epochs": 1, "show_progress": False}
 
@@ -124,11 +124,11 @@ def one_of_two(rank, *arguments):
     Config._init_device = _init_device
     parallel = trainer.DistributedDataParallel
     trainer.DistributedDataParallel = lambda model, device_ids: parallel(model)
-    registration.run_recboles(rank, *arguments)
+    starts.run_recboles(rank, *arguments)
 
 
 def test_two_processes(small, monkeypatch):
-    assert quick_start.run_recboles is registration.run_recboles  # which brings the import of IRLLRec along
+    assert quick_start.run_recboles is starts.run_recboles  # which brings the import of IRLLRec along
     monkeypatch.setattr(quick_start, "run_recboles", one_of_two)
     start = functools.partial(torch.multiprocessing.start_processes, start_method=command.start_method())
     monkeypatch.setattr(torch.multiprocessing, "spawn", start)

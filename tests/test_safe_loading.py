@@ -26,7 +26,6 @@ from recbole.data.utils import load_split_dataloaders
 from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import ModelType
 
-from recbole_irllrec import compat
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.safe_loading import (
     UnsafeFileError,
@@ -36,8 +35,6 @@ from recbole_irllrec.safe_loading import (
     load_data,
     load_pickle,
 )
-
-compat.apply()
 
 CANARY = "canary"
 COMMAND = f"touch {CANARY}"

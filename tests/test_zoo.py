@@ -16,8 +16,6 @@ from recbole.utils import get_trainer
 from recbole_irllrec import compat, zoo
 from recbole_irllrec.errors import IRLLRecError
 
-compat.apply()
-
 # These take from two minutes to over six for an epoch of ml-100k on one core, so they see its core only: the good
 # ratings of 267 users and 228 items with 50 of them each, a fifth of all.
 SMALL = {

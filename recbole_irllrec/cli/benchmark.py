@@ -20,6 +20,7 @@ from .options import (
     Seeds,
     Topk,
     ValidMetric,
+    is_there,
     listed,
     measures,
 )
@@ -63,6 +64,7 @@ def benchmark(
         typer.Option(
             metavar="FILE",
             help="YAML file with rows of your own: names, each with a model and settings (docs/benchmark.md).",
+            callback=is_there,
             show_default=False,
         ),
     ] = None,
@@ -107,15 +109,17 @@ def benchmark(
     """
     if context.invoked_subcommand:
         return
-    from ..benchmark.conductor import Data, conduct
-    from ..benchmark.plan import Options, read_variants
     from ..errors import IRLLRecError
-    from ..runs.pool import Resources
 
     if dataset is None:
         raise IRLLRecError("Name a data set with --dataset, or the folder of a benchmark with `report DIR`.")
     named = models if models is not None else "" if variants else _MODELS
     wanted, cutoffs = measures(metrics, topk)
+
+    from ..benchmark.conductor import Data, conduct
+    from ..benchmark.plan import Options, read_variants
+    from ..runs.pool import Resources
+
     options = Options(
         models=listed(named),
         seeds=seeds,

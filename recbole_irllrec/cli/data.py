@@ -20,6 +20,7 @@ from .options import (
     Reviews,
     SampleSeed,
     SampleUsers,
+    is_there,
 )
 
 app = typer.Typer(help="Make, split and describe RecBole data sets.", no_args_is_help=True)
@@ -107,13 +108,13 @@ def split(
     NAME.train.inter, NAME.valid.inter and NAME.test.inter; NAME.yaml makes runs use them. A data set that comes in
     these three files is put together and split anew, under another --name.
     """
-    from recbole_irllrec.dataset_tools.split import split as write
-
     ways = {"RS": _shares("--ratios", ratios), "LS": leave_one_out and leave_one_out.value}
     ways["TS"] = _shares("--time-ratios", time_ratios)
     given = {way: value for way, value in ways.items() if value is not None}
     if len(given) > 1:
         raise typer.BadParameter("give one of --ratios, --leave-one-out and --time-ratios.")
+    from recbole_irllrec.dataset_tools.split import split as write
+
     eval_args = {"order": order and order.value, "group_by": group_by and group_by.value, "split": given or None}
     chosen = {key: value for key, value in eval_args.items() if value is not None}
     cold = {"item": cold_items, "user": cold_users}
@@ -153,10 +154,13 @@ def published(
     f"--min-rating 3 --sample-users 0.2 --k-core 10`. {_SPLIT_NEXT}"
 )
 def amazon(
-    reviews: Annotated[list[Path], typer.Argument(help="Files of reviews, plain or gzipped.", show_default=False)],
+    reviews: Annotated[
+        list[Path], typer.Argument(help="Files of reviews, plain or gzipped.", callback=is_there, show_default=False)
+    ],
     name: Name,
     metadata: Annotated[
-        Path | None, typer.Option(help="File of the items' metadata, plain or gzipped.", show_default=False)
+        Path | None,
+        typer.Option(help="File of the items' metadata, plain or gzipped.", callback=is_there, show_default=False),
     ] = None,
     out: Out = Path("dataset"),
     min_rating: MinRating = None,
@@ -186,9 +190,11 @@ def yelp(
     reviews: Reviews,
     name: Name,
     business: Annotated[
-        Path | None, typer.Option(help="yelp_academic_dataset_business.json.", show_default=False)
+        Path | None, typer.Option(help="yelp_academic_dataset_business.json.", callback=is_there, show_default=False)
     ] = None,
-    users: Annotated[Path | None, typer.Option(help="yelp_academic_dataset_user.json.", show_default=False)] = None,
+    users: Annotated[
+        Path | None, typer.Option(help="yelp_academic_dataset_user.json.", callback=is_there, show_default=False)
+    ] = None,
     out: Out = Path("dataset"),
     min_rating: MinRating = None,
     sample_users: SampleUsers = None,
@@ -229,10 +235,12 @@ def from_csv(
     ] = None,
     text: Annotated[str | None, typer.Option(help="Column of review texts.", show_default=False)] = None,
     items: Annotated[
-        Path | None, typer.Option(help="CSV file of items; its columns become features.", show_default=False)
+        Path | None,
+        typer.Option(help="CSV file of items; its columns become features.", callback=is_there, show_default=False),
     ] = None,
     users: Annotated[
-        Path | None, typer.Option(help="CSV file of users; its columns become features.", show_default=False)
+        Path | None,
+        typer.Option(help="CSV file of users; its columns become features.", callback=is_there, show_default=False),
     ] = None,
     delimiter: Annotated[str, typer.Option(help=r"What parts the values: one character, or \t.")] = ",",
     no_quotes: Annotated[bool, typer.Option("--no-quotes", help="Quotes are ordinary characters.")] = False,
@@ -252,11 +260,11 @@ def from_csv(
 
     Review texts go to NAME.reviews.parquet. Columns of numbers become floats, which never go into texts.
     """
-    from recbole_irllrec.dataset_tools.delimited import Dialect, csv_features, csv_reviews
-
     delimiter = "\t" if delimiter == r"\t" else delimiter
     if len(delimiter) != 1 or not delimiter.isascii():
         raise typer.BadParameter(f"--delimiter is {delimiter!r}: give one ASCII character.")
+    from recbole_irllrec.dataset_tools.delimited import Dialect, csv_features, csv_reviews
+
     dialect = Dialect(delimiter, not no_quotes, backslash)
     columns = {"user": user, "item": item, "rating": rating, "timestamp": timestamp, "text": text}
     taken = {"user_id", "item_id", "rating", "timestamp", *(["count"] if count_repeats else [])}
@@ -307,7 +315,7 @@ def _print_counts(counts: dict[str, int]) -> None:
 
 def _print_use(settings: Path, config_files: str | None = None) -> None:
     """Say how to train with a data set's settings, above those of the files that it was made with."""
-    from ..data.loading import paths_in, run_command
+    from ..settings.files import paths_in, run_command
 
     below = [path for path in paths_in(config_files or "") if path.resolve() != settings.resolve()]
     worded = _has_texts(settings.with_suffix(""))

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 
 from ..errors import IRLLRecError
+from ..requirements import complaint
 
 
 def debug_wanted() -> bool:
@@ -35,6 +36,11 @@ def in_one_sentence(program: str, command: Callable[[], int | None], debug: bool
         if debug or not _is_an_answer(error):
             raise
         print(f"{program}: {_sentence(error)}", file=sys.stderr)
+        return 1
+    except ImportError as error:
+        if debug:
+            raise
+        print(f"{program}: {complaint() or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         if debug:

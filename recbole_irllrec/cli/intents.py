@@ -7,7 +7,7 @@ import typer
 
 from . import generate
 from .log import log_to_stderr
-from .options import Checkpoint, ConfigFiles, DataPath, Dataset, Device, Store, TrainedDataPath
+from .options import Checkpoint, ConfigFiles, DataPath, Dataset, Device, Store, TrainedDataPath, is_there
 
 if TYPE_CHECKING:
     from recbole_irllrec.dataset_tools.check import Report, TableReport
@@ -34,7 +34,10 @@ def import_(
     dataset: Dataset,
     side: Annotated[Side, typer.Option(help="Whose embeddings they are.")],
     embeddings: Annotated[
-        Path, typer.Option(help="The embeddings: .npy, .npz, Parquet or CSV.", metavar="FILE", show_default=False)
+        Path,
+        typer.Option(
+            help="The embeddings: .npy, .npz, Parquet or CSV.", metavar="FILE", callback=is_there, show_default=False
+        ),
     ],
     encoder_name: Annotated[
         str, typer.Option(help="Which encoder made them; the same for users and items.", show_default=False)
@@ -202,19 +205,21 @@ def embed(
 
     What an endpoint answers is kept at once in DATASET.embeddings.sqlite: run the same command again to go on.
     """
-    import numpy as np
-
-    from recbole_irllrec.dataset_tools import embed as pipeline
-
-    from ..cluster import each_block, only_on_cpus
-    from ..data.alike import encoding_of
-    from ..data.loading import refuse_absent
+    from ..blocks import each_block, only_on_cpus
     from ..errors import IRLLRecError
 
     if encoder == "openai" and address is not None:
         raise IRLLRecError("What an endpoint embeds is asked for from here alone: leave --address out.")
     if encoder == "sentence-transformers":
         device = only_on_cpus(address, device)
+
+    import numpy as np
+
+    from recbole_irllrec.dataset_tools import embed as pipeline
+
+    from ..data.alike import encoding_of
+    from ..data.loading import refuse_absent
+
     given = {
         "encoder_model": encoder_model,
         "encoder_name": encoder_name,

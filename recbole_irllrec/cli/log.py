@@ -4,12 +4,12 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-from tqdm.contrib.logging import logging_redirect_tqdm
-
 
 @contextlib.contextmanager
 def log_to_stderr() -> Iterator[None]:
     """Show what `recbole_irllrec` logs, without breaking progress bars; RecBole's own log stays silent."""
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
     log = logging.getLogger("recbole_irllrec")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))

@@ -2,9 +2,36 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+
+
+def is_there(given: Any) -> Any:
+    """Refuse files that are not there before anything is imported that reads them.
+
+    Raises:
+        OSError: names the first.
+    """
+    for path in given if isinstance(given, list | tuple) else [given]:
+        if path is not None:
+            Path(path).stat()
+    return given
+
+
+def _opens(given: Path) -> Path:
+    from ..files import open_to_read
+
+    open_to_read(given).close()
+    return given
+
+
+def _hold_settings(given: str | None) -> str | None:
+    from ..settings.files import paths_in, settings_files
+
+    settings_files(paths_in(given or ""))
+    return given
+
 
 Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="Name of the RecBole data set, e.g. ml-100k.")]
 DataPath = Annotated[
@@ -19,11 +46,14 @@ ConfigFiles = Annotated[
     typer.Option(
         help='YAML files with RecBole settings, "first.yaml second.yaml"; without them DATASET.yaml in the data set\'s '
         "folder, where there is one.",
+        callback=_hold_settings,
         show_default=False,
     ),
 ]
 # Of the commands that take a trained model
-Checkpoint = Annotated[Path, typer.Argument(help="What run_recbole saved: saved/NAME.pth.", show_default=False)]
+Checkpoint = Annotated[
+    Path, typer.Argument(help="What run_recbole saved: saved/NAME.pth.", callback=_opens, show_default=False)
+]
 TrainedDataPath = Annotated[
     Path | None,
     typer.Option(help="Folder that holds the data set's folder; without it, as in training.", show_default=False),
@@ -155,4 +185,6 @@ CountRepeats = Annotated[
         "interaction_weight.",
     ),
 ]
-Reviews = Annotated[Path, typer.Argument(help="File of reviews, plain or gzipped.", show_default=False)]
+Reviews = Annotated[
+    Path, typer.Argument(help="File of reviews, plain or gzipped.", callback=is_there, show_default=False)
+]

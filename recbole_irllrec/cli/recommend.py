@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Checkpoint, Device, TrainedDataPath
+from .options import Checkpoint, Device, TrainedDataPath, is_there
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +41,7 @@ NewItems = Annotated[
         help="Items that the data set does not have: their ids with a text, with the words of its .item file, or with "
         "embeddings (.csv, .parquet, an atomic file, a text table).",
         metavar="FILE",
+        callback=is_there,
         show_default=False,
     ),
 ]
@@ -50,6 +51,7 @@ Histories = Annotated[
         help="Interactions of new users, or further ones of known users: columns user and item (.csv, .parquet, "
         ".inter).",
         metavar="FILE",
+        callback=is_there,
         show_default=False,
     ),
 ]
@@ -99,6 +101,7 @@ def recommend(
         Path | None,
         typer.Option(
             help="Recommend only these: a file with an item a line (or a .csv or .parquet with a column item).",
+            callback=is_there,
             show_default=False,
         ),
     ] = None,
@@ -133,22 +136,28 @@ def recommend(
     Without --users, the users of --histories. New items are placed by their texts, users by their histories, without
     training.
     """
-    from .. import recommend as logic
-    from ..cluster import each_block, only_on_cpus
+    from ..blocks import each_block, only_on_cpus
     from ..errors import IRLLRecError
-    from ..extending import Extended
+    from ..files import refuse_unknown_suffix
 
     if out is not None:
-        logic.refuse_unknown_suffix(out)
+        refuse_unknown_suffix(out)
     if users is not None and user:
         raise IRLLRecError("Give the users once, either with --users FILE|all or with --user TOKEN.")
     if users is None and not user and histories is None:
         raise IRLLRecError("Give the users, with --users FILE|all, with --user TOKEN or with --histories FILE.")
     if only is not None and (new_items is None or items is not None):
         raise IRLLRecError("--only parts new items from known ones: give it with --new-items and without --items.")
+    if users not in (None, "all"):
+        is_there(users)
+    device = only_on_cpus(address, device)
+
+    from .. import recommend as logic
+    from ..extending import Extended
+
     wanted = user or (None if users == "all" else logic.read_tokens(users, "user") if users is not None else None)
     stock = None if items is None else logic.read_tokens(items, "item")
-    served = _serve(checkpoint, only_on_cpus(address, device), data_path, new_items=new_items, histories=histories)
+    served = _serve(checkpoint, device, data_path, new_items=new_items, histories=histories)
     if wanted is None and users is None:
         assert isinstance(served, Extended)  # by its histories
         wanted = served.people

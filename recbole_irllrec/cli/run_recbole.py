@@ -44,14 +44,16 @@ def main() -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from recbole.quick_start import run
+    from ..settings.files import paths_in, settings_files
 
-    from ..data.loading import paths_in, settings_files
+    files = settings_files(paths_in(args.config_files)) if args.config_files else None
+
+    from recbole.quick_start import run
 
     result = run(
         args.model,
         args.dataset,
-        config_file_list=settings_files(paths_in(args.config_files)) if args.config_files else None,
+        config_file_list=files,
         nproc=args.nproc,
         world_size=args.world_size,
         ip=args.ip,

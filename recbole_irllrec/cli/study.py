@@ -98,11 +98,7 @@ def study(
     Every run is kept when it ends, and the same command goes on after a stop at any moment. The settings are those of
     the model on the data set, and no row is tuned.
     """
-    from ..benchmark.conductor import Data
-    from ..benchmark.plan import Options, named
-    from ..runs.pool import Resources
     from ..studies.all import find
-    from ..studies.study import Asked, carry_out
 
     kind = find(name)
     own: dict[str, Any] = {}
@@ -111,6 +107,12 @@ def study(
     own |= {option: listed(text) for option, text in (("encoders", encoders), ("fields", fields)) if text is not None}
     kind.refuse_options(name, own)
     wanted, cutoffs = measures(metrics, topk)
+
+    from ..benchmark.conductor import Data
+    from ..benchmark.plan import Options, named
+    from ..runs.pool import Resources
+    from ..studies.study import Asked, carry_out
+
     options = Options(
         models=(),
         seeds=seeds,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .options import Address, ConfigFiles, DataPath, MaxConcurrent
+from .options import Address, ConfigFiles, DataPath, MaxConcurrent, is_there
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -24,6 +24,7 @@ def tune(
         Path | None,
         typer.Option(
             help="YAML file with what to draw (docs/tune.md); without it, the one that comes with the model.",
+            callback=is_there,
             show_default=False,
         ),
     ] = None,

@@ -4,15 +4,13 @@ import functools
 import pickle
 import sys
 import types
+from typing import Any
 
 import numpy as np
-import recbole.data.utils
 import torch
 
-from .. import safe_loading
 
-
-def read_checkpoints_safely() -> None:
+def read_checkpoints_safely(_utils: object) -> None:
     """RecBole's ``torch.load(file)`` fails since torch 2.6, and read pickles that can run code before.
 
     RecBole calls it in many modules, also after an ``import torch`` within a function, so only the caller tells: calls
@@ -25,18 +23,26 @@ def read_checkpoints_safely() -> None:
     def load(*args, **kwargs):
         caller = sys._getframe(1).f_globals.get("__name__", "")
         if caller.startswith("recbole."):
+            from .. import safe_loading  # not before: it stands on more of RecBole
+
             return safe_loading.load(*args, **kwargs)
         return original(*args, **kwargs)
 
     torch.load = load
 
 
-def read_saved_data_safely() -> None:
+def read_saved_data_safely(utils: Any) -> None:
     """RecBole unpickles a saved data set or loader wherever its settings, or its folder of checkpoints, have one.
 
     Only the name ``pickle`` in that one module changes. Can go when RecBole saves data otherwise.
     """
-    recbole.data.utils.pickle = types.SimpleNamespace(load=safe_loading.load_pickle, dump=pickle.dump)
+
+    def load(file):
+        from .. import safe_loading
+
+        return safe_loading.load_pickle(file)
+
+    utils.pickle = types.SimpleNamespace(load=load, dump=pickle.dump)
 
 
 def load_arrays_only(module: types.ModuleType) -> None:

@@ -10,21 +10,18 @@ import os
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import recbole.data.dataset
-import recbole.data.dataset.dataset as dataset_module
-import recbole.quick_start
-import recbole.quick_start.quick_start
 import torch
-from recbole.data.dataset import Dataset
-from recbole.trainer import Trainer
 from recbole.utils import FeatureSource
 
 from ..data import dataset_folder
 from ..errors import IRLLRecError
 from ..tables import atomic_file
+
+if TYPE_CHECKING:
+    from recbole.data.dataset import Dataset
 
 # Each filter of `Dataset._data_filtering`, in its order, and the settings that ask for it.
 _FILTERS: dict[str, tuple[str, ...]] = {
@@ -37,44 +34,50 @@ _FILTERS: dict[str, tuple[str, ...]] = {
 _PARTS = 3  # training, validation and test
 
 
-def read_every_id() -> None:
+def read_every_id(datasets: Any) -> None:
     """RecBole reads a user or item named ``NA``, ``null`` or ``None`` as none, and drops its rows or makes it padding.
 
     pandas takes these words for missing values. That is right for numbers; of words only the empty one is missing.
     Only the name ``pd`` in that one module changes. Can go when RecBole says so to pandas.
     """
-    original = dataset_module.pd.read_csv
+    reader = datasets.dataset
+    original = reader.pd.read_csv
 
     @functools.wraps(original)
     def read_csv(*args, dtype, **kwargs):
         missing = {name: atomic_file.MISSING if "float" in name.rpartition(":")[2] else [""] for name in dtype}
         return original(*args, dtype=dtype, na_values=missing, keep_default_na=False, **kwargs)
 
-    dataset_module.pd = _like(dataset_module.pd, read_csv=read_csv)
+    reader.pd = _like(reader.pd, read_csv=read_csv)
 
 
-def answer_for_data_sets() -> None:
+def answer_for_data_sets(datasets: Any) -> None:
     """RecBole answers for what it cannot load with tracebacks and riddles, or not at all.
 
     Whatever its data sets raise while they load or split becomes an ``IRLLRecError``. Can go when RecBole checks.
     """
-    Dataset._load_feat = _checked(Dataset._load_feat)
-    Dataset._load_data = _with_its_files(Dataset._load_data)
-    Dataset._download = _with_reasons(Dataset._download)
-    for kind in (Dataset, *_below(Dataset)):
+    base = datasets.Dataset
+    base._load_feat = _checked(base._load_feat)
+    base._load_data = _with_its_files(base._load_data)
+    base._download = _with_reasons(base._download)
+    for kind in (base, *_below(base)):
         for name in ("_from_scratch", "build"):
             if name in vars(kind):
                 setattr(kind, name, _answering(vars(kind)[name]))
 
 
-def answer_for_checkpoints() -> None:
+def answer_for_checkpoints(trainers: Any) -> None:
     """RecBole answers for a checkpoint of another model or data set with the traceback of torch.
 
     Can go when RecBole checks.
     """
-    Trainer.resume_checkpoint = _fitting(Trainer.resume_checkpoint)
-    for module in (recbole.quick_start, recbole.quick_start.quick_start):
-        module.load_data_and_model = _fitting(recbole.quick_start.quick_start.load_data_and_model)
+    trainers.Trainer.resume_checkpoint = _fitting(trainers.Trainer.resume_checkpoint)
+
+
+def answer_for_loading(quick_start: Any) -> None:
+    """The same where ``load_data_and_model`` loads one."""
+    for module in (quick_start, quick_start.quick_start):
+        module.load_data_and_model = _fitting(module.load_data_and_model)
 
 
 def _like(module: types.ModuleType, **others: Any) -> types.ModuleType:
@@ -138,7 +141,7 @@ def _checked(original: Callable) -> Callable:
     return _load_feat
 
 
-def _refuse_empty(dataset: Dataset, feat: pd.DataFrame, path: Any, suffix: str) -> None:
+def _refuse_empty(dataset: "Dataset", feat: pd.DataFrame, path: Any, suffix: str) -> None:
     """Refuse what RecBole would take for padding, or fail at later on.
 
     It drops interactions without an id by itself, and says so, unless the split is given.
@@ -184,6 +187,8 @@ def _with_reasons(original: Callable) -> Callable:
 @contextlib.contextmanager
 def _alone(single: bool) -> Iterator[None]:
     """RecBole waits for the other processes of a run after a download, where there are none as well."""
+    from recbole.data.dataset import dataset as dataset_module
+
     before = dataset_module.torch
     if single:
         distributed = _like(torch.distributed, barrier=lambda: None)
@@ -212,7 +217,7 @@ def _answering(original: Callable) -> Callable:
     return answering
 
 
-def _refuse_split(dataset: Dataset, parts: list) -> None:
+def _refuse_split(dataset: "Dataset", parts: list) -> None:
     where = f"The data set in {dataset.dataset_path}"
     if len(parts) != _PARTS:
         fixed = dataset.config["benchmark_filename"]
@@ -222,7 +227,7 @@ def _refuse_split(dataset: Dataset, parts: list) -> None:
         raise IRLLRecError(f"{where} has no interactions for training: correct its split files or `eval_args`.")
 
 
-def _sentence(dataset: Dataset, error: Exception) -> IRLLRecError:
+def _sentence(dataset: "Dataset", error: Exception) -> IRLLRecError:
     place = Path(dataset.dataset_path, dataset.dataset_name)
     for feat in getattr(dataset, "feat_name_list", ()):
         frame = getattr(dataset, feat)
@@ -235,7 +240,7 @@ def _sentence(dataset: Dataset, error: Exception) -> IRLLRecError:
     return IRLLRecError(f"The data set {place}.* cannot be loaded ({atomic_file.reason(error)}): {how}.")
 
 
-def _what_filters_left(dataset: Dataset, feat: str) -> str:
+def _what_filters_left(dataset: "Dataset", feat: str) -> str:
     """How many rows there were, and were left by each filter, which are done again for that."""
     again = copy.copy(dataset)
     again._get_preset()

@@ -1,16 +1,18 @@
 """RecBole's metrics beyond the users' lists: ItemCoverage, GiniIndex, AveragePopularity and TailPercentage."""
 
+from typing import Any
+
 import torch
-from recbole.evaluator.collector import Collector
 
 
-def collect_numbers() -> None:
+def collect_numbers(collector: Any) -> None:
     """RecBole moves all that an evaluation has collected to the CPU, numbers and counts, too, so these metrics raise.
 
     Tensors alone are moved, and the padding item is none of the items. Can go when RecBole moves tensors alone (its
     issue 2194) and counts without padding.
     """
-    collects, gives = Collector.data_collect, Collector.get_data_struct
+    kind = collector.Collector
+    collects, gives = kind.data_collect, kind.get_data_struct
 
     def data_collect(self, train_data):
         collects(self, train_data)
@@ -27,4 +29,4 @@ def collect_numbers() -> None:
             struct._data_dict.update(numbers)
         return given
 
-    Collector.data_collect, Collector.get_data_struct = data_collect, get_data_struct
+    kind.data_collect, kind.get_data_struct = data_collect, get_data_struct

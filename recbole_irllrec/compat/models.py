@@ -6,13 +6,12 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import recbole
-import recbole.utils.utils
 
 from .. import zoo
 from ..errors import IRLLRecError
-from .files import load_arrays_only
 
 KINDS = ("general", "context_aware", "sequential", "knowledge_aware", "exlib")
 # Models that import a package which RecBole does not install: the packages and how to get them.
@@ -27,12 +26,13 @@ EXTRAS = {
 }
 
 
-def answer_for_models() -> None:
+def answer_for_models(utils: Any) -> None:
     """RecBole answers for an unknown model with ``No module named 'lightgbm'``, for a missing extra in mid-training.
 
-    ``get_model`` is imported by name in many of RecBole's modules; each gets ours. Can go when RecBole checks first.
+    ``get_model`` is imported by name in many of RecBole's modules; each that is there gets ours. Can go
+    when RecBole checks first.
     """
-    original = vars(recbole.utils.utils)["get_model"]
+    original = utils.get_model
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == "recbole" and vars(module).get("get_model") is original:
             vars(module)["get_model"] = get_model
@@ -44,6 +44,8 @@ def get_model(model_name: str) -> type:
     Raises:
         IRLLRecError: there is no such model, or a package that it needs is not installed.
     """
+    import recbole.config  # noqa: F401  (by then models of the user's own are known)
+
     if ours := zoo.find(model_name):
         if ours.recboles and ours.is_recboles:
             get_model(ours.recboles)
@@ -58,6 +60,8 @@ def get_model(model_name: str) -> type:
     if not isinstance(getattr(module, model_name, None), type):
         raise _unknown(model_name)
     if model_name == "LDiffRec":
+        from .files import load_arrays_only
+
         load_arrays_only(module)
     return getattr(module, model_name)
 

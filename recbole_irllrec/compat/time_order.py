@@ -9,30 +9,33 @@ import logging
 import os
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import recbole.data.utils
 import torch
-from recbole.data.dataset import Dataset
-from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 
 from ..errors import IRLLRecError
+
+if TYPE_CHECKING:
+    from recbole.data.dataset import Dataset
+    from recbole.data.interaction import Interaction
 
 _FLOATS = 2**53  # up to here a float64 holds every integer
 _RANKS = "rank of the time"
 
 
-def sort_by_exact_times() -> None:
+def sort_by_exact_times(datasets: Any) -> None:
     """Whatever sorts by ``TIME_FIELD``, or splits at a time, does it with the times that stand in the file.
 
     Equal times keep the order of the file. Can go when RecBole keeps times exact.
     """
+    from recbole.data.interaction import Interaction
+
     Interaction.sort_keys = {}  # of some fields, the keys [n] by which they are sorted in place of their values
-    Dataset.exact_times = None  # float64 or int64 [n]
+    datasets.Dataset.exact_times = None  # float64 or int64 [n]
     rows: dict[str, Any] = {"__getitem__": _take, "_reindex": _reorder, "sort": _sort}
     loading: dict[str, Any] = {
         "_load_inter_feat": _load,
@@ -40,22 +43,23 @@ def sort_by_exact_times() -> None:
         "_fill_nan": _fill_missing,
     }
     splitting: dict[str, Any] = {"_change_feat_format": _convert, "time_based_split": _split_at_time}
-    for owner, mends in ((Interaction, rows), (Dataset, loading | splitting)):
+    for owner, mends in ((Interaction, rows), (datasets.Dataset, loading | splitting)):
         for name, mend in mends.items():
             setattr(owner, name, _in_place_of(getattr(owner, name), mend))
 
 
-def drop_saved_data_of_other_order() -> None:
+def drop_saved_data_of_other_order(utils: Any) -> None:
     """RecBole takes a saved data set for one of these settings whatever its order and split, which it then uses.
 
     So do those that were saved before times were exact. Both are made anew, as with other settings that have changed.
     Can go when RecBole compares ``eval_args``, and nobody has such files.
     """
-    utils: Any = recbole.data.utils
     utils.dataset_arguments = [*utils.dataset_arguments, "eval_args"]
     load, dump = utils.pickle.load, utils.pickle.dump
 
     def load_unless_inexact(file):
+        from recbole.data.dataset import Dataset
+
         saved = load(file)
         first = saved[0][0] if isinstance(saved, list) else saved  # loaders, each with the state of its generator
         dataset = getattr(first, "_dataset", first)
@@ -74,7 +78,7 @@ class _UnlikeAny:
         return object()
 
 
-def _is_inexact(dataset: Dataset) -> bool:
+def _is_inexact(dataset: "Dataset") -> bool:
     by_time = dataset.time_field in dataset.inter_feat or dataset.config["eval_args"]["order"] == "TO"
     return by_time and "exact_times" not in vars(dataset)
 
@@ -112,7 +116,7 @@ def _sort(original, rows, by, ascending=True):
         _swap_sort_keys(rows)
 
 
-def _swap_sort_keys(rows: Interaction) -> None:
+def _swap_sort_keys(rows: "Interaction") -> None:
     columns = rows.interaction
     for field in rows.sort_keys:
         if field in columns:
@@ -207,7 +211,7 @@ def _split_at_time(original, dataset, ratios, group_by):
     return parts
 
 
-def _times(dataset: Dataset, kind: FeatureType | None = None) -> pd.Series | None:
+def _times(dataset: "Dataset", kind: FeatureType | None = None) -> pd.Series | None:
     """The interactions' times, a number or a token each, if they are loaded, and of this kind."""
     field, kinds = dataset.time_field, (FeatureType.FLOAT, FeatureType.TOKEN) if kind is None else (kind,)
     if field not in dataset.inter_feat or dataset.field2type[field] not in kinds:
@@ -215,7 +219,7 @@ def _times(dataset: Dataset, kind: FeatureType | None = None) -> pd.Series | Non
     return dataset.inter_feat[field]
 
 
-def _is_by_time(dataset: Dataset) -> bool:
+def _is_by_time(dataset: "Dataset") -> bool:
     used = dataset.config["eval_args"]
     return used["order"] == "TO" or "TS" in (used["split"] or {})
 
@@ -231,7 +235,7 @@ def _integers(texts: pd.Series) -> pa.Array | None:
         return None
 
 
-def _of_tokens(dataset: Dataset, texts: pd.Series) -> np.ndarray | None:
+def _of_tokens(dataset: "Dataset", texts: pd.Series) -> np.ndarray | None:
     """int64 or float64 [n], in the order of times that stand in a column of words: numbers, or dates of ISO 8601.
 
     None if one is neither, and nothing asks for the order of time.

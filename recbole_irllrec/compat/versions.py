@@ -2,13 +2,10 @@
 
 import functools
 import types
+from typing import Any
 
 import numpy as np
-import recbole.config.configurator
-import recbole.evaluator.evaluator
-import recbole.quick_start.quick_start
 import scipy.sparse
-from ray import tune
 
 # The names that RecBole uses, which numpy has dropped one after another.
 _ALIASES = {
@@ -23,7 +20,7 @@ _ALIASES = {
 }
 
 
-def restore_numpy_aliases() -> None:
+def restore_numpy_aliases(configurator: Any) -> None:
     """RecBole uses ``np.float`` and the like, which a ``Config`` restores, from names that numpy 2 lacks.
 
     A model that is loaded in a fresh process makes no ``Config``. Can go when RecBole no longer uses the aliases.
@@ -34,11 +31,11 @@ def restore_numpy_aliases() -> None:
             if name not in vars(np):
                 setattr(np, name, kind)
 
-    recbole.config.configurator.Config.compatibility_settings = restore
+    configurator.Config.compatibility_settings = restore
     restore()
 
 
-def restore_dok_update() -> None:
+def restore_dok_update(_recommenders: object) -> None:
     """LightGCN, NGCF, GCMC, SpectralCF, NCL, KGIN and MCCLK fill their graph through ``dok_matrix._update``.
 
     SciPy has dropped it. Can go when RecBole builds its graphs otherwise.
@@ -47,12 +44,12 @@ def restore_dok_update() -> None:
         scipy.sparse.dok_matrix._update = lambda matrix, entries: matrix._dict.update(entries)
 
 
-def measure_in_plain_numbers() -> None:
+def measure_in_plain_numbers(evaluators: Any) -> None:
     """RecBole's metrics are numpy's numbers, which numpy 2 prints as ``np.float64(0.24)``.
 
     Can go when RecBole makes them plain.
     """
-    evaluator = recbole.evaluator.evaluator.Evaluator
+    evaluator = evaluators.Evaluator
     original = evaluator.evaluate
 
     @functools.wraps(original)
@@ -63,9 +60,11 @@ def measure_in_plain_numbers() -> None:
     evaluator.evaluate = evaluate
 
 
-def report_to_ray() -> None:
+def report_to_ray(quick_start: Any) -> None:
     """RecBole's ``objective_function`` gives its metrics to ``tune.report`` one by one; Ray wants them together.
 
     Only the name ``tune`` in that one module changes. Can go when RecBole knows Ray 2.7.
     """
-    recbole.quick_start.quick_start.tune = types.SimpleNamespace(report=lambda **metrics: tune.report(metrics))
+    from ray import tune
+
+    quick_start.quick_start.tune = types.SimpleNamespace(report=lambda **metrics: tune.report(metrics))

@@ -2,18 +2,16 @@
 
 import contextlib
 import os
-import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.utils import init_seed
 
-from ..errors import IRLLRecError
+from ..settings.files import paths_in, settings_files, settings_in
 from .dataset import IRLLRecDataset
 from .dataset_folder import absent
 
@@ -56,7 +54,7 @@ def load_config(
 
 def setting_in_files(name: str, dataset: str, data_path: Path | None, config_files: str | None) -> Any:
     """What the files that `load_config` reads say of a setting; None if nothing. Arguments and errors are its own."""
-    found = [_settings_in(path).get(name) for path in _paths(dataset, data_path, config_files)]
+    found = [settings_in(path).get(name) for path in _paths(dataset, data_path, config_files)]
     return next((value for value in reversed(found) if value is not None), None)
 
 
@@ -65,44 +63,6 @@ def _paths(dataset: str, data_path: Path | None, config_files: str | None) -> li
         return paths_in(config_files)
     own = (data_path or DATA_PATH) / dataset / f"{dataset}.yaml"
     return [own] if own.is_file() else []
-
-
-def paths_in(config_files: str) -> list[Path]:
-    """The YAML files of an option, parted by spaces; one whose name has a space stands in quotes, as in a shell.
-
-    Raises:
-        IRLLRecError: a quote is not closed.
-    """
-    try:
-        return [Path(path) for path in shlex.split(config_files)]
-    except ValueError:
-        raise IRLLRecError(f"The files of settings are {config_files!r}: close the quote, or escape it.") from None
-
-
-def run_command(model: str, dataset: str, files: Sequence[str | os.PathLike[str]]) -> str:
-    """The line for a shell that trains a model with these files of settings, of which later ones lie above."""
-    config_files = shlex.join([os.fspath(file) for file in files])
-    return shlex.join(["run_recbole", f"--model={model}", f"--dataset={dataset}", f"--config_files={config_files}"])
-
-
-def settings_files(paths: Iterable[Path]) -> list[str]:
-    """Those of some YAML files that hold settings: an empty one holds none, and RecBole cannot read it.
-
-    Raises:
-        IRLLRecError: something else than settings stands in a file.
-        FileNotFoundError: a file is not there.
-    """
-    return [str(path) for path in paths if _settings_in(path)]
-
-
-def _settings_in(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.load(path.read_text(encoding="utf-8"), yaml.FullLoader) or {}  # RecBole's own loader
-    except (yaml.YAMLError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        raise IRLLRecError(f"{path} holds no settings in YAML: mend or remove it.")
-    return found
 
 
 def refuse_absent(config: Config) -> None:

@@ -17,7 +17,8 @@ Share = Field(ge=0, le=1)
 class Part(BaseModel):
     """Settings that belong together."""
 
-    model_config = ConfigDict(frozen=True)
+    # of the many schemas a run uses one, and building each takes milliseconds
+    model_config = ConfigDict(frozen=True, defer_build=True)
     # the name of the file of defaults; settings without a part of their own are a model's
     part: ClassVar[str | None] = None
     # whose texts are read
@@ -52,6 +53,10 @@ class EvaluationSettings(Part):
     mask_valid_in_test: bool
     valid_users: int | None
     item_boards: bool
+
+
+# What a data loader depends on.
+LOADER_SETTINGS = ("mask_valid_in_test", "valid_users")
 
 
 class RunSettings(Part):

@@ -1,20 +1,26 @@
 """The studies that there are, by name."""
 
 import difflib
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+import importlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import IRLLRecError
-from . import ablation, controls, encoders, noise, sparsity
-from .study import Asked, Study
+
+if TYPE_CHECKING:
+    from .study import Asked, Study
 
 
 class Kind(NamedTuple):
     """A kind of study."""
 
-    plan: Callable[[Asked], Study]
+    module: str  # in this folder; it is imported when the study is planned
     models: str  # where none is named
     takes: tuple[str, ...] = ()  # what may be asked of it beside what may be of all
+
+    def plan(self, asked: "Asked") -> "Study":
+        """What to run, and how to tell the answer."""
+        return importlib.import_module(f".{self.module}", __package__).plan(asked)
 
     def refuse_options(self, name: str, given: Iterable[str]) -> None:
         """Refuse what it does not take.
@@ -28,11 +34,11 @@ class Kind(NamedTuple):
 
 
 STUDIES = {
-    "ablation": Kind(ablation.plan, "IRLLRec"),
-    "controls": Kind(controls.plan, "IRLLRec"),
-    "encoders": Kind(encoders.plan, "IRLLRec", takes=("encoders", "fields")),
-    "noise": Kind(noise.plan, "IRLLRec,LightGCN,EASE", takes=("shares",)),
-    "sparsity": Kind(sparsity.plan, "IRLLRec,LightGCN,EASE"),
+    "ablation": Kind("ablation", "IRLLRec"),
+    "controls": Kind("controls", "IRLLRec"),
+    "encoders": Kind("encoders", "IRLLRec", takes=("encoders", "fields")),
+    "noise": Kind("noise", "IRLLRec,LightGCN,EASE", takes=("shares",)),
+    "sparsity": Kind("sparsity", "IRLLRec,LightGCN,EASE"),
 }
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ..data.loading import run_command
 from ..files import atomic_write
 from ..popularity import Course, compared
 from ..runs.space import tunable
 from ..runs.splits import config_of
 from ..runs.worker import Record
+from ..settings.files import run_command
 from .page import page
 from .plan import Checked
 from .records import FINISHED, Folder, Trial
