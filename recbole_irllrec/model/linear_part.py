@@ -83,7 +83,7 @@ class LinearPart(nn.Module):
 
     def scores_of_pairs(self, histories: csr_matrix, items: np.ndarray) -> Tensor:
         """[n, n_items] histories, sparse, and an item for each, [n] -> [n] scores."""
-        products = histories.multiply(self.matrix.T.tocsr()[items])
+        products = histories.multiply(self._columns[items])
         return torch.from_numpy(np.asarray(products.sum(axis=1)).ravel()).to(self.weights)
 
     @cached_property
@@ -93,6 +93,11 @@ class LinearPart(nn.Module):
         starts = np.arange(n_items + 1) * kept
         columns, values = (each.cpu().numpy().reshape(-1) for each in (self.places, self.weights))
         return csr_matrix((values, columns, starts), (n_items, n_items))
+
+    @cached_property
+    def _columns(self) -> csr_matrix:
+        """`matrix`, transposed."""
+        return self.matrix.T.tocsr()
 
     def extended(self, texts: Tensor | None) -> csr_matrix:
         """[n_items + m, n_items + m], `matrix` with m new items that others speak for, by their texts [m, k].
@@ -148,4 +153,5 @@ def _refuse_too_many(n_items: int) -> None:
 
 
 def _forget(module: nn.Module, *_: Any) -> None:
-    module.__dict__.pop("matrix", None)
+    for name in ("matrix", "_columns"):
+        module.__dict__.pop(name, None)
