@@ -18,6 +18,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from . import own_models
 from .errors import IRLLRecError
+from .stopping import terminated_as_interrupted
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -54,7 +55,8 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
         else:
             _join(address, options)
         refuse_too_much(cpus, gpus)
-        yield
+        with terminated_as_interrupted():  # Ray's own handler prints a trace and leaves its processes
+            yield
     finally:
         ray.shutdown()
 

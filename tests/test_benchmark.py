@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -383,3 +384,18 @@ def test_a_split_that_the_settings_do_not_name_is_not_drawn_anew(tmp_path, capsy
     sentence = refusal(capsys, *ARGUMENTS[:3], "--data-path", tmp_path / "data", "--models", "EASE")
     assert "tiny.inter is not there" in sentence and "set `benchmark_filename: [train, valid, test]`" in sentence
     assert not Path("results").exists()
+
+
+def test_stopped_by_a_scheduler_it_says_how_to_go_on(here):
+    """Ray itself answers SIGTERM with a trace."""
+    asked = [*map(str, ARGUMENTS), "--epochs", "100000", "--models", "BPR"]
+    process = start(Path("said"), *asked)
+    while not (OUT / "benchmark.json").is_file():
+        assert process.is_alive(), Path("said").read_text()
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(60)
+    assert process.exitcode == 130
+    last = Path("said").read_text().splitlines()[-1]
+    assert last == f"irllrec: stopped. What has ended is in {OUT}, and the same command goes on with the rest."
+    assert "***" not in Path("said").read_text() and not list(OUT.glob("runs/*"))

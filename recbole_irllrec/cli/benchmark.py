@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..stopping import told_how_to_go_on
 from .options import (
     Address,
     ConfigFiles,
@@ -133,14 +134,16 @@ def benchmark(
         epochs=epochs,
         spaces=spaces,
     )
-    results, files = conduct(
-        options,
-        Data(dataset, data_path, config_files),
-        out or Path("results", dataset),
-        resources=Resources(cpus_per_run, gpus_per_run, max_concurrent, retries=3 if address else 0),
-        address=address,
-        command=shlex.join(["irllrec", *sys.argv[1:]]),
-    )
+    folder = out or Path("results", dataset)
+    with told_how_to_go_on(f"What has ended is in {folder}, and the same command goes on with the rest."):
+        results, files = conduct(
+            options,
+            Data(dataset, data_path, config_files),
+            folder,
+            resources=Resources(cpus_per_run, gpus_per_run, max_concurrent, retries=3 if address else 0),
+            address=address,
+            command=shlex.join(["irllrec", *sys.argv[1:]]),
+        )
     _show(results)
     print(*files, sep="\n")
 

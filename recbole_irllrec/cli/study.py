@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..stopping import told_how_to_go_on
 from .options import (
     Address,
     ConfigFiles,
@@ -130,12 +131,13 @@ def study(
         out or Path("results", f"{dataset}-{name}"),
         **own,
     )
-    told, files = carry_out(
-        kind.plan(asked),
-        asked,
-        resources=Resources(cpus_per_run, gpus_per_run, max_concurrent, retries=3 if address else 0),
-        address=address,
-        command=shlex.join(["irllrec", *sys.argv[1:]]),
-    )
+    with told_how_to_go_on(f"What has ended is in {asked.folder}, and the same command goes on with the rest."):
+        told, files = carry_out(
+            kind.plan(asked),
+            asked,
+            resources=Resources(cpus_per_run, gpus_per_run, max_concurrent, retries=3 if address else 0),
+            address=address,
+            command=shlex.join(["irllrec", *sys.argv[1:]]),
+        )
     print(told.paragraph)
     print(*files, sep="\n")

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ..stopping import told_how_to_go_on
 from .options import Address, ConfigFiles, DataPath, MaxConcurrent, is_there
 
 
@@ -114,7 +115,8 @@ def tune(
         checked = check(plan, splits)
         folder = Folder(out or Path("tuning") / f"{dataset}-{model}")
         folder.refuse_another(checked.about, resume)  # before Ray, which takes its time
-        with connected(address, cpus=cpus_per_trial, gpus=gpus_per_trial):
+        how = f"What has ended is in {folder.path}, and the same command with --resume goes on with the rest."
+        with told_how_to_go_on(how), connected(address, cpus=cpus_per_trial, gpus=gpus_per_trial):
             _show(run(checked, folder, resume), folder.path, metric)
 
 
