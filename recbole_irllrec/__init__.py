@@ -5,6 +5,8 @@ Importing this package registers IRLLRec with RecBole; nothing else is needed::
     import recbole_irllrec
     from recbole.quick_start import run_recbole
     run_recbole(model="IRLLRec", dataset="ml-100k")
+
+Without files: `fit` takes data frames and gives a model that recommends.
 """
 
 import importlib
@@ -32,16 +34,19 @@ except Exception as error:  # whatever RecBole does on versions that it was not 
 registration.install()
 register = own_models.register
 
-# What models of one's own are made of; imported when first asked for.
-_FOR_OWN_MODELS = {"IRLLRec": "irllrec", "GraphEncoder": "encoder", "aligned": "wearing"}
+# Imported when first asked for: what models of one's own are made of, and models in Python.
+_LATER = {
+    **{"IRLLRec": "model.irllrec", "GraphEncoder": "model.encoder", "aligned": "model.wearing"},
+    **{"fit": "api", "load": "api"},
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FOR_OWN_MODELS:
-        return getattr(importlib.import_module(f"{__name__}.model.{_FOR_OWN_MODELS[name]}"), name)
+    if name in _LATER:
+        return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["GraphEncoder", "IRLLRec", "IRLLRecError", "__version__", "aligned", "register"]
+__all__ = ["GraphEncoder", "IRLLRec", "IRLLRecError", "__version__", "aligned", "fit", "load", "register"]
 
 own_models.load()
