@@ -222,8 +222,8 @@ class Recommender:
         if self._similarity is None:
             return {}
         similarity, kind = self._similarity
-        best, highest = most_similar(
-            self._scorer.train_items, user, item, lambda read, found: similarity(found[0, :, 0], read[0, 0])[None]
+        best, highest = most_similar(  # what the user's items [1, h] say for the one item, as [1, 1, h]
+            self._scorer.train_items, user, item, lambda read, found: similarity(read[0, 0], found[0, :, 0]).T[None]
         )
         if best[0] == 0:
             return {}
