@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from ..settings.schemas import TextSettings
 from ..settings.sources import refuse_unknown
 from ..tables.intents import IntentTable
 from .frames import Described, Embeddings, Frame, Ids, Texts, read_embeddings, read_interactions, read_texts
-from .model import NAME, RUN, Model, read_splits
+from .model import NAME, RUN, Folder, Model, read_splits
 
 # What belongs to the files, which are none of the user's.
 _OWN = ("data_path", "checkpoint_dir", "dataset", "load_col", "benchmark_filename", "resume")
@@ -76,7 +75,8 @@ def fit(
         keep_unseen: also know users and items that have texts and no interaction.
         seed: of the split and of the model.
         show_progress: a bar on standard error.
-        settings: settings of RecBole or of the model, such as ``epochs`` or ``learning_rate``.
+        settings: settings of RecBole or of the model, such as ``epochs`` or ``learning_rate``; ``warm_start`` may be a
+            model to begin with.
 
     Raises:
         IRLLRecError: what is given is refused, or a setting; or training went astray.
@@ -101,8 +101,8 @@ def fit(
     config = bare_config(model, NAME, chosen)
     refuse_unknown(config, settings)
 
-    folder = TemporaryDirectory(prefix="irllrec-")
-    path = Path(folder.name)
+    folder = Folder()
+    path = folder.path
     features = {side: described.features for side, described in texts.items()}
     count_repeats = chosen.get("interaction_weight") == "count"
     convert(path, NAME, read.reviews, features, Keep(unseen=keep_unseen), count_repeats=count_repeats)
@@ -180,6 +180,9 @@ def _settings(
     elif not (valid is None and test is None):
         raise IRLLRecError("The setting eval_args says what is held out: leave valid and test out, or eval_args.")
     settings |= {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+    if isinstance(before := settings.get("warm_start"), Model | str | Path):
+        # absolute, for training goes on in a folder of its own
+        settings["warm_start"] = str((before.checkpoint if isinstance(before, Model) else Path(before)).resolve())
     try:
         return yaml.safe_load(settings_text(settings))
     except yaml.YAMLError:

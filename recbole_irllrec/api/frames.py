@@ -47,7 +47,9 @@ class Ids:
         """Ids as they were given, by their names; None where there is no name."""
         places = self.names.get_indexer(pd.Index(names))
         found = self.values.take(places)
-        return found if (places >= 0).all() else found.astype(object).where(places >= 0, None)
+        if (places >= 0).all():
+            return found
+        return pd.Index([each if place >= 0 else None for each, place in zip(found, places, strict=True)], dtype=object)
 
     def with_new(self, values: pd.Series, names: np.ndarray) -> "Ids":
         """These ids, and those of others [n] with names [n] that are not among them."""
@@ -202,10 +204,11 @@ def read_texts(given: Texts, side: str, id_name: str | None, taken: set[str]) ->
     """
     origin = f"{side}_texts"
     frame = _frame_of_texts(given, origin)
-    tried = dict.fromkeys([*([id_name] if id_name else []), f"{side}_id", side])
-    values = id_column(frame, [*tried], origin)
+    tried = [*([id_name] if id_name else []), f"{side}_id", side]
+    values = id_column(frame, tried, origin)
     names = id_names(values, origin)
-    columns = {str(name): _feature(frame[name], origin) for name in frame if name != values.name}
+    used = next((name for name in tried if name in frame), None)
+    columns = {str(name): _feature(frame[name], origin) for name in frame if name != used}
     fields = fields_of(Path(origin), {name: is_number for name, (_, is_number) in columns.items()}, side, taken)
     words = {
         field: strings

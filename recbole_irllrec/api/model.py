@@ -3,12 +3,13 @@
 import json
 import os
 import shutil
+import weakref
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,14 +35,28 @@ from ..runs.splits import Splits, load_splits
 from ..runs.training import popularity_of, read_history, test
 from ..scorer import Scorer
 from ..serving import Served, serve
+from ..top_k import top_k
 from .frames import Frame, Ids, Texts, frame_of_new_items, names_in, read_interactions
 
 NAME = "frames"  # of the data set
 RUN = "run"  # the folder of its training
 _FORMAT = 1
 _ABOUT = "model.json"
-_OF_RUN = ("best.pth", "history.json")
+_CHECKPOINT, _HISTORY = "best.pth", "history.json"
 _ALIKE = 1 << 24  # similarities held at once
+
+
+class Folder:
+    """A temporary folder that vanishes with the last object that holds this."""
+
+    def __init__(self):
+        self.path = Path(mkdtemp(prefix="irllrec-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The trained model's."""
+        return self.path / RUN / _CHECKPOINT
 
 
 def read_splits(folder: Path, model: str) -> Splits:
@@ -95,7 +110,7 @@ class Recommender:
         has_texts: whether items have texts.
     """
 
-    def __init__(self, name: str, ids: Mapping[str, Ids], folder: TemporaryDirectory, has_texts: bool):
+    def __init__(self, name: str, ids: Mapping[str, Ids], folder: Folder, has_texts: bool):
         self._name, self._ids, self._folder, self._has_texts = name, ids, folder, has_texts
 
     @cached_property
@@ -177,12 +192,11 @@ class Recommender:
         n_items = len(self._scorer.item_tokens)
         tables = []
         for block in np.array_split(wanted, max(1, -(-len(wanted) * n_items // _ALIKE))):
-            values = similarity(block, np.arange(n_items))
-            values[:, 0] = values[np.arange(len(block)), block] = -np.inf
+            values = torch.from_numpy(similarity(block, np.arange(n_items)))
+            values[:, 0] = values[torch.arange(len(block)), torch.from_numpy(block)] = -torch.inf
             if kind == "weights":
-                values[values == 0] = -np.inf
-            best = np.argsort(-values, axis=1, kind="stable")[:, :k]
-            highest = np.take_along_axis(values, best, axis=1)
+                values[values == 0] = -torch.inf
+            highest, best = (found.numpy() for found in top_k(values, min(k, n_items)))
             row, rank = (highest > -np.inf).nonzero()
             tables.append((block[row], rank + 1, best[row, rank], highest[row, rank]))
         item, rank, similar, value = (np.concatenate(parts) for parts in zip(*tables, strict=True))
@@ -210,12 +224,16 @@ class Recommender:
             item=self._given("item", items)[0],
             score=float(scores[of_item]),
             rank=1 + int((scores[others] > scores[of_item]).sum()),
-            **(self._by_texts(users, items) if self._has_texts else self._by_items(users, items)),
+            **(self._by_texts(users, items) or self._by_items(users, items)),
         )
 
     def _by_texts(self, user: np.ndarray, item: np.ndarray) -> dict[str, Any]:
+        if not self._has_texts:
+            return {}
         found = zip(Explainer.SCHEMA.names, self._explainer(user, item), strict=True)
         reason = {name: column[0].as_py() for name, column in found}
+        if reason["kind"] is None:
+            return {}
         return reason | {"because_of": self._ids["item"].given([reason["because_of"]])[0]}
 
     def _by_items(self, user: np.ndarray, item: np.ndarray) -> dict[str, Any]:
@@ -289,7 +307,7 @@ def _refuse_k(k: Any) -> None:
 class Extended(Recommender):
     """A model that also knows new items, and users by new or grown histories; see `Model.extend`."""
 
-    def __init__(self, name: str, ids: Mapping[str, Ids], folder: TemporaryDirectory, has_texts: bool, scorer: Scorer):
+    def __init__(self, name: str, ids: Mapping[str, Ids], folder: Folder, has_texts: bool, scorer: Scorer):
         super().__init__(name, ids, folder, has_texts)
         vars(self)["_scorer"] = scorer
 
@@ -301,12 +319,14 @@ class Model(Recommender):
         return f"<{self._name} of {len(self._ids['user'].names)} users and {len(self._ids['item'].names)} items>"
 
     @property
-    def _path(self) -> Path:
-        return Path(self._folder.name)
+    def checkpoint(self) -> Path:
+        """The checkpoint, which the commands read as well, and `fit`'s setting ``warm_start``; it is there while this
+        model is."""
+        return self._folder.checkpoint
 
     @as_guest()
     def _serve(self, texts: bool = False) -> Served:
-        return serve(self._path / RUN / _OF_RUN[0], data_path=self._path, texts=texts)
+        return serve(self.checkpoint, data_path=self._folder.path, texts=texts)
 
     @cached_property
     def _scorer(self) -> Scorer:
@@ -315,7 +335,7 @@ class Model(Recommender):
     @cached_property
     @as_guest()
     def _splits(self) -> Splits:
-        return read_splits(self._path, self._name)
+        return read_splits(self._folder.path, self._name)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -325,7 +345,7 @@ class Model(Recommender):
     @property
     def history(self) -> pd.DataFrame:
         """What validation saw: a row an evaluation, by epoch from 0, with ``is_best`` where it was the best so far."""
-        found = read_history(self._path / RUN)
+        found = read_history(self._folder.path / RUN)
         rows = [{"epoch": each.epoch, **each.metrics, "is_best": each.is_best} for each in found]
         return pd.DataFrame(rows).set_index("epoch")
 
@@ -347,7 +367,7 @@ class Model(Recommender):
         splits = self._splits if test_set is None else self._tested_on(test_set, columns)
         if splits.test is None or not len(splits.test.inter_feat):
             raise IRLLRecError("Nothing was held out for a test: give interactions, or fit with test above 0.")
-        own = test(self._name, splits, {}, self._path / RUN / _OF_RUN[0]).metrics
+        own = test(self._name, splits, {}, self.checkpoint).metrics
         popular = popularity_of(self._name, splits, {}) or {}
         return pd.DataFrame({self._name: own, "popularity": {name: popular.get(name) for name in own}}, dtype=float)
 
@@ -408,14 +428,17 @@ class Model(Recommender):
             "has_texts": self._has_texts,
             "created_with": f"recbole-irllrec {__version__}",
         }
-        with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.writestr(_ABOUT, json.dumps(about))
             for side, ids in self._ids.items():
                 table = pa.Table.from_pandas(pd.DataFrame({"id": ids.values, "name": ids.names}), preserve_index=False)
                 with archive.open(_ids_file(side), "w") as member:
                     pq.write_table(table, member)
-            for source in (*(self._path / RUN / name for name in _OF_RUN), *sorted((self._path / NAME).iterdir())):
-                archive.write(source, source.relative_to(self._path))
+            for source in (
+                *(self._folder.path / RUN / name for name in (_CHECKPOINT, _HISTORY)),
+                *sorted((self._folder.path / NAME).iterdir()),
+            ):
+                archive.write(source, source.relative_to(self._folder.path))
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -424,8 +447,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     Raises:
         IRLLRecError: the file is not there, or is no such file.
     """
-    folder = TemporaryDirectory(prefix="irllrec-")
-    own = Path(folder.name)
+    folder = Folder()
+    own = folder.path
     try:
         with zipfile.ZipFile(path) as archive:
             about = json.loads(archive.read(_ABOUT))
@@ -452,7 +475,7 @@ def _ids_file(side: str) -> str:
 
 def _extract(archive: zipfile.ZipFile, member: str, folder: Path) -> None:
     """Write a member of the file into the folder, if it is one that `Model.save` writes."""
-    known = {_ABOUT, *map(_ids_file, ("user", "item")), *(f"{RUN}/{name}" for name in _OF_RUN)}
+    known = {_ABOUT, *map(_ids_file, ("user", "item")), *(f"{RUN}/{name}" for name in (_CHECKPOINT, _HISTORY))}
     parent, _, name = member.rpartition("/")
     if member not in known and not (parent == NAME and name.startswith(f"{NAME}.")):
         raise ValueError(f"it holds {member}")
