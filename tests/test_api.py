@@ -446,6 +446,11 @@ WRONG = {
     "a value that is none": ({"model": "IRLLRec", "n_layers": 0}, "setting n_layers .* is 0"),
     "a setting that is an array": ({"epochs": np.ones(2)}, "setting epochs is a ndarray"),
     "a setting of the files": ({"data_path": "here"}, "data_path is of the files"),
+    "fewer items than are looked at": ({"interactions": ([1, 1, 2], [1, 2, 3])}, "There are 3 items, .* smaller topk"),
+    "a user who has everything": (
+        {"interactions": ([1, 1, 1, 2, 2], [1, 2, 2, 1, 1]), "topk": [1, 2], "valid_metric": "MRR@2"},
+        "The user '1' has all 2 items",
+    ),
     "no validation": ({"valid": 0}, "valid is 0: give a share"),
     "nothing to train on": ({"valid": 0.5, "test": 0.5}, "leave something to train on"),
     "two splits": (

@@ -23,7 +23,17 @@ from ..serving import scores_all_items
 from ..settings.schemas import TextSettings
 from ..settings.sources import refuse_unknown
 from ..tables.intents import IntentTable
-from .frames import Described, Embeddings, Frame, Ids, Texts, read_embeddings, read_interactions, read_texts
+from .frames import (
+    Described,
+    Embeddings,
+    Frame,
+    Ids,
+    Interactions,
+    Texts,
+    read_embeddings,
+    read_interactions,
+    read_texts,
+)
 from .model import NAME, RUN, Folder, Model, read_splits
 
 # What belongs to the files, which are none of the user's.
@@ -63,8 +73,8 @@ def fit(
         item_texts: a data frame with a row an item, its id in a column or in the index, and columns of texts, lists of
             words or numbers, which go into no text; or a mapping or series from ids to texts.
         user_texts: the same of users.
-        item_embeddings: embeddings of the items' texts, made by an encoder of one's own: a mapping from ids to
-            vectors, a data frame with ids as its index and a column a dimension, or ids [n] and an array [n, dim].
+        item_embeddings: embeddings of the items' texts, made without interactions: a mapping from ids to vectors, a
+            data frame with ids as its index and a column a dimension, or ids [n] and an array [n, dim].
         user_embeddings: the same of users; without them users have the mean of their items' embeddings.
         model: the name of a model of ours or of a general recommender of RecBole.
         user, item, rating, timestamp: the columns; None for ``user_id`` or ``user``, ``item_id`` or ``item``, and
@@ -100,18 +110,15 @@ def fit(
     chosen = _settings(model, settings, valid, test, seed, bool(texts), tables)
     config = bare_config(model, NAME, chosen)
     refuse_unknown(config, settings)
+    ids = {side: _known(read.ids[side], texts.get(side), keep_unseen) for side in read.ids}
+    _refuse_few_items(read, len(ids["item"].names), config)
 
     folder = Folder()
-    path = folder.path
     features = {side: described.features for side, described in texts.items()}
     count_repeats = chosen.get("interaction_weight") == "count"
-    convert(path, NAME, read.reviews, features, Keep(unseen=keep_unseen), count_repeats=count_repeats)
-    config["data_path"] = str(path / NAME)
-    for side, table in tables.items():
-        write_tables(config, table, side, KINDS, atomic=False)
-    with open(path / NAME / f"{NAME}.yaml", "a", encoding="utf-8") as file:
-        file.write(settings_text(chosen))  # as a file, for RecBole evaluates strings of a dictionary
-    splits = read_splits(path, model)
+    convert(folder.path, NAME, read.reviews, features, Keep(unseen=keep_unseen), count_repeats=count_repeats)
+    _add(folder.path / NAME, tables, chosen, config)
+    splits = read_splits(folder.path, model)
     with tqdm(total=config["epochs"], unit="epoch", desc=model, disable=not show_progress) as bar:
 
         def told(evaluation: Evaluation) -> None:
@@ -119,11 +126,19 @@ def fit(
             bar.set_postfix({chosen_by: evaluation.metrics[chosen_by]})
 
         chosen_by = str(config["valid_metric"]).lower()
-        train(model, splits.without_test(), {}, path / RUN, on_evaluation=told)
-    ids = {side: _known(read.ids[side], texts.get(side), keep_unseen) for side in read.ids}
+        train(model, splits.without_test(), {}, folder.path / RUN, on_evaluation=told)
     fitted = Model(model, ids, folder, bool({"item"} & {*texts, *tables}))
     vars(fitted)["_splits"] = splits
     return fitted
+
+
+def _add(data_set: Path, tables: Mapping[str, IntentTable], settings: Mapping[str, Any], config: Any) -> None:
+    """Add to a converted data set what the converters know nothing of."""
+    config["data_path"] = str(data_set)
+    for side, table in tables.items():
+        write_tables(config, table, side, KINDS, atomic=False)
+    with open(data_set / f"{NAME}.yaml", "a", encoding="utf-8") as file:
+        file.write(settings_text(dict(settings)))  # as a file, for RecBole evaluates strings of a dictionary
 
 
 def _known(ids: Ids, described: Described | None, keep_unseen: bool) -> Ids:
@@ -138,6 +153,23 @@ def _refuse_model(model: str) -> None:
         raise IRLLRecError(
             f"{model} cannot score all items for a user's id, so it cannot recommend: take a model such as IRLLRec, "
             f"LightGCN or EASE."
+        )
+
+
+def _refuse_few_items(read: Interactions, n_items: int, config: Any) -> None:
+    """Refuse what RecBole cannot rank: fewer items than its metrics look at, or a user who has all of them."""
+    most = max(config["topk"])
+    if n_items < most:
+        raise IRLLRecError(f"There are {n_items} items, and metrics look at the first {most}: give a smaller topk.")
+    users = read.batch["user"].to_pandas()
+    counts = users.value_counts()
+    pairs = pd.DataFrame({"user": users, "item": read.batch["item"].to_pandas()})
+    pairs = pairs[users.isin(counts.index[counts >= n_items])].drop_duplicates()
+    having_all = pairs.groupby("user").size().eq(n_items)
+    if having_all.any():
+        raise IRLLRecError(
+            f"The user {having_all.idxmax()!r} has all {n_items} items, so there is nothing to tell them apart by: "
+            f"leave such users out."
         )
 
 

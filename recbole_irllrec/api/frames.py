@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -279,4 +279,5 @@ def read_embeddings(given: Embeddings, side: str, texts: pd.Series | None) -> In
     names = id_names(pd.Series(ids, name="id").reset_index(drop=True), origin)
     words = None if texts is None else texts.reindex(names, fill_value="").to_numpy()
     tokens = escape_tokens(pa.array(names, pa.string())).to_numpy(zero_copy_only=False)
-    return IntentTable.from_arrays(tokens, array, words, encoder=None, source=None, origin=origin)
+    source: Literal["features"] | None = "features" if side == "item" else None  # users' may know what is held out
+    return IntentTable.from_arrays(tokens, array, words, encoder=None, source=source, origin=origin)

@@ -113,6 +113,9 @@ class Recommender:
     def __init__(self, name: str, ids: Mapping[str, Ids], folder: Folder, has_texts: bool):
         self._name, self._ids, self._folder, self._has_texts = name, ids, folder, has_texts
 
+    def __repr__(self) -> str:
+        return f"<{self._name} of {len(self._ids['user'].names)} users and {len(self._ids['item'].names)} items>"
+
     @cached_property
     def _scorer(self) -> Scorer:
         raise NotImplementedError
@@ -314,9 +317,6 @@ class Extended(Recommender):
 
 class Model(Recommender):
     """A trained model; made by `fit` and `load`."""
-
-    def __repr__(self) -> str:
-        return f"<{self._name} of {len(self._ids['user'].names)} users and {len(self._ids['item'].names)} items>"
 
     @property
     def checkpoint(self) -> Path:
