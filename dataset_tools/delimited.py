@@ -85,14 +85,24 @@ def csv_features(path: Path, id_column: str, side: str, taken: set[str], dialect
     for batch in _batches(path, [id_column, *names], dialect):
         for name in names:
             numeric[name] = numeric[name] and _is_numeric(batch[name])
+    fields = fields_of(path, numeric, side, taken)
+    return Features(fields, _identified(path, {id_column: False, **numeric}, dialect), path, once=True)
+
+
+def fields_of(path: Path, numeric: dict[str, bool], side: str, taken: set[str]) -> dict[str, str]:
+    """Fields of columns, which may hold numbers, and RecBole's types of them; the other arguments are `csv_features`'s.
+
+    Raises:
+        IRLLRecError: a column's name cannot be a field's.
+    """
     fields = {}
-    for name in names:
+    for name, is_numeric in numeric.items():
         field = f"{side}_{name}" if name in taken else name
         if not re.fullmatch(r'[^:\x00-\x1f"]+', field) or field in fields:
             raise IRLLRecError(f"{path} has a column {name!r}, which cannot be a field's name: rename it.")
-        fields[field] = "float" if numeric[name] else "token_seq"
+        fields[field] = "float" if is_numeric else "token_seq"
     taken |= set(fields)
-    return Features(fields, _identified(path, {id_column: False, **numeric}, dialect), path, once=True)
+    return fields
 
 
 def _identified(path: Path, numeric: dict[str, bool], dialect: Dialect) -> Iterator[pa.RecordBatch]:

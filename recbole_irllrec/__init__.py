@@ -5,6 +5,8 @@ Importing this package registers IRLLRec with RecBole, the moment that is import
     import recbole_irllrec
     from recbole.quick_start import run_recbole
     run_recbole(model="IRLLRec", dataset="ml-100k")
+
+Without files: `fit` takes data frames and gives a model that recommends.
 """
 
 import importlib
@@ -29,19 +31,21 @@ if not requirements.recbole_fits():
     with requirements.explained():
         import recbole.quick_start  # noqa: F401  (now, so that what is wrong is said here)
 
-# What models of one's own are made of and by; imported when first asked for.
-_FOR_OWN_MODELS = {
+# Imported when first asked for: what models of one's own are made of and by, and models in Python.
+_LATER = {
     "GraphEncoder": "model.encoder",
     "IRLLRec": "model.irllrec",
     "aligned": "model.wearing",
+    "fit": "api",
+    "load": "api",
     "register": "own_models",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FOR_OWN_MODELS:
-        return getattr(importlib.import_module(f"{__name__}.{_FOR_OWN_MODELS[name]}"), name)
+    if name in _LATER:
+        return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["GraphEncoder", "IRLLRec", "IRLLRecError", "__version__", "aligned", "register"]
+__all__ = ["GraphEncoder", "IRLLRec", "IRLLRecError", "__version__", "aligned", "fit", "load", "register"]

@@ -82,8 +82,7 @@ def serve(
             f"one of {' or '.join(model.name for model in zoo.models() if model.gives_vectors)}."
         )
     model_class = get_model(config["model"])
-    general = AbstractRecommender.full_sort_predict
-    if model_class.type not in _SCORES_IDS or model_class.full_sort_predict is general:
+    if not scores_all_items(model_class):
         raise IRLLRecError(
             f"{path} is a checkpoint of {config['model']}, which cannot score all items for a user's id: use a general "
             f"recommender such as IRLLRec or LightGCN."
@@ -101,6 +100,12 @@ def serve(
     _refuse_other_texts(path, checkpoint, getattr(model, "texts_made", {}))
     _fill(model, checkpoint, path, train)
     return Served(config, model, train, user_tokens, item_tokens, _pairs(parts[:1]), _pairs(parts))
+
+
+def scores_all_items(model_class: type[AbstractRecommender]) -> bool:
+    """Whether a model of this class can score all items for a user's id, and so be served."""
+    general = AbstractRecommender.full_sort_predict
+    return model_class.type in _SCORES_IDS and model_class.full_sort_predict is not general
 
 
 def read_checkpoint(path: str | os.PathLike[str], device: str | None = None) -> dict[str, Any]:

@@ -29,6 +29,13 @@ def commands(page: str, heading: str) -> str:
     return "set -euo pipefail\n" + "".join(blocks)
 
 
+def programs(page: Path) -> list[str]:
+    """The blocks of Python of a page."""
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    assert blocks
+    return blocks
+
+
 # The shell hands our commands to this process, which has imported what each of them would import anew, for seconds.
 OURS = """
 ask() { printf '%s\\0' "$@" > asked; local status; read -r status < answered; return "$status"; }
@@ -149,6 +156,33 @@ def test_the_published_layout():
     assert "recall@20" in said
     found = pd.read_json("amazon-book.jsonl", lines=True)
     assert found["user"].nunique() == 20
+
+
+def write_purchases() -> None:
+    purchases = [(f"c{u}", f"p{i}", f"2024-05-{1 + n % 28:02}") for n, (u, i) in enumerate(interactions(40, 32))]
+    pd.DataFrame(purchases, columns=["customer", "product", "time"]).to_csv("purchases.csv", index=False)
+    products = [(f"p{i}", f"{WORDS[i % 8]} thing {i}", CATEGORIES[i % 4]) for i in range(32)]
+    pd.DataFrame(products, columns=["product", "title", "category"]).to_csv("products.csv", index=False)
+
+
+def test_in_python(capsys):
+    write_purchases()
+    names: dict = {}
+    for block in programs(DOCS / "python.md"):
+        exec(block, names)
+    printed = capsys.readouterr().out
+    assert printed.count("recall@10") == 2 and "popularity" in printed and "because of" in printed
+    assert len(names["best"]) == 5 * 40 and names["by_time"].settings["eval_args"]["order"] == "TO"
+    assert set(names["now"].users) == {*(f"c{n}" for n in range(40)), "a visitor"}
+    assert {path.name for path in Path().iterdir()} == {"purchases.csv", "products.csv", "shop.irllrec"}
+
+
+def test_the_readmes_model_in_python():
+    write_purchases()
+    (block,) = (block for block in programs(DOCS.parent / "README.md") if "fit(" in block)
+    names: dict = {}
+    exec(block.replace("epochs=30", "epochs=2"), names)
+    assert set(names["best"]) == {"user", "rank", "item", "score"} and Path("shop.irllrec").is_file()
 
 
 def test_a_small_sweep():

@@ -1,5 +1,6 @@
-"""The documented way from RecBole's files to a trained model runs."""
+"""The examples run."""
 
+import json
 import os
 import subprocess
 import sys
@@ -32,3 +33,14 @@ def test_ml_100k_from_recboles_files_to_a_trained_model(tmp_path):
             read = f"The {kind} text covers {n} of {n} {side}s (100.0%): dataset/ml-100k/ml-100k.{side}_{kind}.parquet"
             assert read in log.read_text()
     assert {entry["path"] for entry in asked} == {"chat/completions", "embeddings"}
+
+
+def test_the_notebook():
+    notebook = json.loads((ROOT / "examples" / "first_steps.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert "EPOCHS = 10" in cells[0]
+    names: dict = {}
+    for cell in cells:
+        exec(cell.replace("EPOCHS = 10", "EPOCHS = 1"), names)
+    assert names["again"].recommend(k=2).equals(names["model"].recommend(k=2))
+    assert set(names["found"]["user"]) == {"visitor"} and [path.name for path in Path().iterdir()] == ["films.irllrec"]

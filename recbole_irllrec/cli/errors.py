@@ -3,10 +3,10 @@
 import linecache
 import sys
 import traceback
-import warnings
 from collections.abc import Callable
 
 from ..errors import IRLLRecError
+from ..guest import ignore_warnings_of_others
 from ..requirements import complaint
 
 
@@ -29,7 +29,7 @@ def in_one_sentence(program: str, command: Callable[[], int | None], debug: bool
         The exit status: 1 after an error, 130 after Ctrl-C.
     """
     if not debug:
-        _silence_other_peoples_warnings()
+        ignore_warnings_of_others()
     try:
         return command() or 0
     except (IRLLRecError, OSError, ValueError) as error:
@@ -63,10 +63,3 @@ def _sentence(error: Exception) -> str:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror[0].lower()}{error.strerror[1:]}."
     return str(error)
-
-
-def _silence_other_peoples_warnings() -> None:
-    """Deprecation notices of RecBole's and Ray's own code, about which its users can do nothing."""
-    for module in ("recbole", "ray", "thop", "torch"):
-        warnings.filterwarnings("ignore", category=FutureWarning, module=module)
-        warnings.filterwarnings("ignore", category=DeprecationWarning, module=module)

@@ -44,12 +44,12 @@ def new_items(frame: pd.DataFrame, config, origin: str = "The frame of new items
     if again.any():
         raise IRLLRecError(f"{origin} has the item {names[again][0]!r} twice: keep one row an item.")
     if "embedding" in frame:
-        texts = _strings(frame, "text", origin) if "text" in frame else np.full(len(frame), "", object)
+        texts = _names(frame["text"], origin) if "text" in frame else np.full(len(frame), "", object)
         return NewItems(names, texts, _embeddings(frame, names, texts, origin), None, origin)
     if "text" in frame:
-        texts = _strings(frame, "text", origin)
+        texts = _names(frame["text"], origin)
     else:
-        words = {name: _strings(frame, name, origin) for name in _words_of_items(config, frame, origin)}
+        words = {name: _names(frame[name], origin) for name in _words_of_items(config, frame, origin)}
         texts = item_texts(pd.DataFrame(words)).to_numpy(object)
     missing = pd.Series(texts).str.strip() == ""
     if missing.any():
@@ -75,50 +75,76 @@ def interactions(frame: pd.DataFrame, config, origin: str = "The frame of histor
         IRLLRecError: a column is not there, there are no rows, or an id is missing.
     """
     sides = {"user": config["USER_ID_FIELD"], "item": config["ITEM_ID_FIELD"]}
-    return pd.DataFrame({side: _ids(frame, (field, side), origin) for side, field in sides.items()})
+    return pd.DataFrame({side: _ids(frame, (field, side), origin, or_index=False) for side, field in sides.items()})
 
 
-def _ids(frame: pd.DataFrame, names: Sequence[str], origin: str) -> np.ndarray:
-    """[n] str: the first of these columns, else the index where that was set."""
-    column = next((name for name in dict.fromkeys(names) if name in frame), None)
-    if column is None and not isinstance(frame.index, pd.RangeIndex):
-        column, frame = "index", pd.DataFrame({"index": frame.index})
-    if column is None:
+def id_column(frame: pd.DataFrame, names: Sequence[str], origin: str, or_index: bool = True) -> pd.Series:
+    """The first of these columns that a frame has, [n], else its index where that was set and may be taken.
+
+    Raises:
+        IRLLRecError: there is none, or there are no rows.
+    """
+    different = [*dict.fromkeys(names)]
+    found = next((frame[name] for name in different if name in frame), None)
+    if found is None and or_index and not isinstance(frame.index, pd.RangeIndex):
+        found = pd.Series(frame.index, name="index")
+    if found is None:
         raise IRLLRecError(
-            f"{origin} has no column {' or '.join(dict.fromkeys(names))}, but {', '.join(map(str, frame))}: name its "
-            f"column of ids so."
+            f"{origin} has no column {' or '.join(different)}, but {', '.join(map(str, frame))}: name its column of "
+            f"ids so."
         )
-    if not len(frame):
+    if not len(found):
         raise IRLLRecError(f"{origin} holds no rows: check that it is what was meant.")
-    ids = _strings(frame, column, origin)
-    if (ids == "").any():
-        row = int(np.argmax(ids == "")) + 1
-        raise IRLLRecError(f"{origin}, column {column}, is empty in row {row}: fill it, or leave the row out.")
-    return ids
+    return found
 
 
-def _column(frame: pd.DataFrame, name: str, origin: str) -> pa.Array:
+def id_names(ids: pd.Series, origin: str) -> np.ndarray:
+    """What ids are called, [n] str.
+
+    Raises:
+        IRLLRecError: they are neither strings nor integers, or one is missing.
+    """
+    found = _names(ids, origin)
+    if (found == "").any():
+        row = int(np.argmax(found == "")) + 1
+        raise IRLLRecError(f"{origin}, column {ids.name}, is empty in row {row}: fill it, or leave the row out.")
+    return found
+
+
+def _ids(frame: pd.DataFrame, names: Sequence[str], origin: str, or_index: bool = True) -> np.ndarray:
+    return id_names(id_column(frame, names, origin, or_index), origin)
+
+
+def arrow_column(values: pd.Series, origin: str) -> pa.Array:
+    """A column of a frame, [n], null where a value is missing.
+
+    Raises:
+        IRLLRecError: it holds values of several kinds.
+    """
     try:
-        found = pa.Table.from_pandas(frame[[name]], preserve_index=False).column(0).combine_chunks()
+        found = pa.Table.from_pandas(values.to_frame("column"), preserve_index=False).column(0).combine_chunks()
     except (pa.ArrowException, TypeError, ValueError):
-        raise IRLLRecError(f"{origin}, column {name}, holds values of several kinds: convert it to one.") from None
+        raise IRLLRecError(
+            f"{origin}, column {values.name}, holds values of several kinds: convert it to one."
+        ) from None
     return found.dictionary_decode() if pa.types.is_dictionary(found.type) else found
 
 
-def _strings(frame: pd.DataFrame, name: str, origin: str) -> np.ndarray:
+def _names(values: pd.Series, origin: str) -> np.ndarray:
     """[n] str; "" where a value is missing."""
-    found = _column(frame, name, origin)
+    found = arrow_column(values, origin)
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_null)
     if not any(is_kind(found.type) for is_kind in kinds):
         raise IRLLRecError(
-            f"{origin}, column {name}, is of type {found.type}, where strings or integers are expected: convert it."
+            f"{origin}, column {values.name}, is of type {found.type}, where strings or integers are expected: convert "
+            f"it."
         )
     return pc.fill_null(pc.cast(found, pa.large_string()), "").to_numpy(zero_copy_only=False)
 
 
 def _embeddings(frame: pd.DataFrame, names: np.ndarray, texts: np.ndarray, origin: str) -> np.ndarray:
     """[n, dim] float32 or float16; zeros where there is none."""
-    lists = _column(frame, "embedding", origin)
+    lists = arrow_column(frame["embedding"], origin)
     kind = lists.type
     if not (pa.types.is_list(kind) and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))):
         raise IRLLRecError(f"{origin}, column embedding, is of type {kind}, where lists of numbers are expected.")

@@ -231,7 +231,7 @@ class AlignedRecommender(GeneralRecommender):
         self.to(self.device)
         if _needs_nothing(super().forward):
             with torch.no_grad(), torch.random.fork_rng():
-                self._forward_gives_all = self._all_nodes(super().forward()) is not None
+                self._forward_gives_all = _both_sides(self, super().forward()) is not None
         d = self._embeddings().shape[1]
         graph = graph_of(dataset.inter_matrix(form="coo"))
         self.alignment = make_alignment(read_settings(config), graph, d, config, dataset)
@@ -241,7 +241,7 @@ class AlignedRecommender(GeneralRecommender):
     def forward(self, *inputs, **named):
         output = super().forward(*inputs, **named)
         if self._is_recording and self._forward_gives_all and self._recorded is None:
-            self._recorded = self._all_nodes(output)
+            self._recorded = _nodes(_both_sides(self, output))
         return output
 
     def calculate_loss(self, interaction) -> tuple[Tensor, ...]:
@@ -273,29 +273,10 @@ class AlignedRecommender(GeneralRecommender):
         """[N, d] of the nodes without padding, users first."""
         if self._recorded is not None:
             return self._recorded
-        found = self._all_nodes(self.forward() if self._forward_gives_all else self._tables())
+        found = _nodes(_both_sides(self, self.forward()) if self._forward_gives_all else _tables(self))
         if found is None:
             raise _nothing_to_align(type(self).__name__)
         return found
-
-    def _all_nodes(self, found: Any) -> Tensor | None:
-        """[N, d] of [n_users, d] and [n_items, d] with padding, if these are what is there."""
-        if not isinstance(found, tuple | list) or len(found) < 2:
-            return None
-        users, items = found[:2]
-        is_table = all(isinstance(each, Tensor) and each.dim() == 2 for each in (users, items))
-        if not is_table or (len(users), len(items)) != (self.n_users, self.n_items):
-            return None
-        return torch.cat([users[1:], items[1:]]) if users.shape[1] == items.shape[1] else None
-
-    def _tables(self) -> tuple[Tensor, Tensor] | None:
-        """The first two tables of embeddings of users and of items that are equally wide."""
-        tables = [(name.lower(), each.weight) for name, each in self.named_modules() if isinstance(each, nn.Embedding)]
-        users, items = (
-            [weight for name, weight in tables if side in name and len(weight) == n]
-            for side, n in (("user", self.n_users), ("item", self.n_items))
-        )
-        return next(((u, i) for u in users for i in items if u.shape[1] == i.shape[1]), None)
 
     def _triples(self, interaction: Mapping[str, Tensor]) -> Triples:
         """A batch's nodes; items drawn evenly where it has no negative ones."""
@@ -311,6 +292,42 @@ class AlignedRecommender(GeneralRecommender):
             negatives = torch.randint(self.n_users - 1, first_item + self.n_items, items.shape, device=items.device)
         # as many as there are positives
         return users, items, negatives[torch.arange(len(items), device=items.device) % len(negatives)]
+
+
+def embeddings_of(model: Any) -> tuple[Tensor, Tensor] | None:
+    """The embeddings of all users [n_users, d] and items [n_items, d] of a general recommender, with the padding.
+
+    They are what ``forward`` returns where it needs no argument, otherwise the tables of embeddings; None without.
+    """
+    if _needs_nothing(model.forward) and (found := _both_sides(model, model.forward())):
+        return found
+    return _tables(model)
+
+
+def _both_sides(model: Any, found: Any) -> tuple[Tensor, Tensor] | None:
+    """[n_users, d] and [n_items, d] if these are what a model's ``forward`` has found."""
+    if not isinstance(found, tuple | list) or len(found) < 2:
+        return None
+    users, items = found[:2]
+    is_table = all(isinstance(each, Tensor) and each.dim() == 2 for each in (users, items))
+    if not is_table or (len(users), len(items)) != (model.n_users, model.n_items):
+        return None
+    return (users, items) if users.shape[1] == items.shape[1] else None
+
+
+def _tables(model: Any) -> tuple[Tensor, Tensor] | None:
+    """The first two tables of embeddings of users and of items that are equally wide."""
+    tables = [(name.lower(), each.weight) for name, each in model.named_modules() if isinstance(each, nn.Embedding)]
+    users, items = (
+        [weight for name, weight in tables if side in name and len(weight) == n]
+        for side, n in (("user", model.n_users), ("item", model.n_items))
+    )
+    return next(((u, i) for u in users for i in items if u.shape[1] == i.shape[1]), None)
+
+
+def _nodes(found: tuple[Tensor, Tensor] | None) -> Tensor | None:
+    """[N, d] of embeddings with padding."""
+    return None if found is None else torch.cat([side[1:] for side in found])
 
 
 def _needs_nothing(function: Any) -> bool:

@@ -111,15 +111,36 @@ def _complete(config, names: Iterable[str]) -> None:
             config[name] = known[name]
 
 
+def refuse_unknown(config, names: Iterable[str]) -> None:
+    """Refuse settings of these names that nobody knows, whatever they look like.
+
+    Raises:
+        IRLLRecError: there is one.
+    """
+    known = _known(config["model"])
+    for name in names:
+        if name not in known:
+            alike = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {alike[0]}?" if alike else "leave it out."
+            raise IRLLRecError(f"There is no setting {name} of {config['model']}: {hint}")
+
+
 def _refuse_misspelt(config, ours: Iterable[str]) -> None:
     """Refuse a setting that the user gave, that nobody knows and that looks like one of ours."""
-    known = _known_to_recbole() | {name for model in zoo.models() for name in model.settings.names()} | set(ours)
+    known = _known(config["model"])
     for name in config.external_config_dict:
         if name in known:
             continue
         alike = difflib.get_close_matches(str(name), list(ours), n=1, cutoff=0.8)
         if alike:
             raise IRLLRecError(f"There is no setting {name} ({_origin(config, name)}): did you mean {alike[0]}?")
+
+
+def _known(model: str) -> set[str]:
+    """Every setting that RecBole, the model or one of ours has."""
+    every = {name for each in zoo.models() for name in each.settings.names()}
+    own = zoo.find(model)
+    return every | _known_to_recbole() | set(own.settings.names() if own else ())
 
 
 def _origin(config, name: str) -> str:
