@@ -126,6 +126,17 @@ def test_vectors_whose_products_are_scores(fitted):
     )
 
 
+def test_a_linear_part_is_in_scores_and_not_in_vectors(caplog):
+    model = fit(tastes(), item_texts=texts(), linear_weight=2.0, **QUICK)
+    found = model.recommend([3], k=5)
+    vectors = model.export()
+    assert "linear part" in caplog.text and (found["item"] % 4 == 3).mean() > 0.7
+    places = vectors.item_ids.get_indexer(found["item"])
+    products = vectors.users[vectors.user_ids.get_loc(3)] @ vectors.items[places].T
+    assert not np.allclose(products, found["score"], atol=1e-3)
+    assert not model.similar_items([0], k=3).empty
+
+
 def test_metrics_beside_popularitys(fitted):
     found = fitted.evaluate()
     assert list(found) == ["IRLLRec", "popularity"]

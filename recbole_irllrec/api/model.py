@@ -256,7 +256,7 @@ class Recommender:
         Raises:
             IRLLRecError: the model's scores are not known to be products of vectors.
         """
-        if self._scorer.vectors is None:
+        if self._scorer.embeddings is None:
             raise IRLLRecError(
                 f"The scores of {self._name} are not known to be products of vectors: take IRLLRec or another encoder "
                 f"of this package."
@@ -273,7 +273,7 @@ class Recommender:
     def _similarity(self) -> tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], str] | None:
         """A function of items [n] and others [m] that gives [n, m] similarities, and what they are of, if known."""
         scorer = self._scorer
-        items = None if scorer.vectors is None else scorer.vectors[1]
+        items = None if scorer.embeddings is None else scorer.embeddings[1]
         if items is not None and scorer.model.settings.item_bias:
             items = items[:, :-1]  # without what says how popular an item is
         weights = None if items is not None else item_weights(scorer.model)
