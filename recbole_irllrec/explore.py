@@ -29,12 +29,17 @@ _NEAREST = 10  # items
 _ABOUT, _PROFILE, _QUOTE = 200, 400, 120  # letters
 
 
-class _Shown(NamedTuple):
-    """What is found of the chosen users; columns hold RecBole's ids."""
+class _Found(NamedTuple):
+    """What a page is made of; columns hold RecBole's ids."""
 
+    users: np.ndarray  # [n] ids
+    items: np.ndarray  # [m] ids of all that the users' records name, sorted
+    phrases: pd.Index  # of these users and items, each once
+    said: Told  # of these users and items, with no more evidence than is shown
     history: pd.DataFrame  # user, item, liked; the latest first
-    best: Ranked
+    best: pd.DataFrame  # of `recommend.Ranked`, with wish and offer, see `phrases.meeting`
     popular: Ranked
+    likeness: Likeness
 
 
 def explore(served: Scorer, users: np.ndarray, k: int = 20, title: str | None = None) -> dict[str, Any]:
@@ -47,31 +52,26 @@ def explore(served: Scorer, users: np.ndarray, k: int = 20, title: str | None = 
         title: the column of the ``.item`` file that names items; None for the first with title or name in its name.
 
     Returns:
-        Plain records. ``items`` and ``phrases`` are referred to by their places, -1 being none; a user's ``best`` are rows
-        (item, score, phrase of the user, phrase of the item that meets it, earlier item that is most like it, cosine).
+        Plain records. ``items`` and ``phrases`` are referred to by their places, -1 being none. A user's ``best`` are
+        rows (item, score, phrase of the user, phrase of the item that meets it, earlier item that is most like it,
+        their cosine); its ``history`` are places of items, and of those that it did not like their complements.
 
     Raises:
         IRLLRecError: there is no such column, a text table is refused, or a score is no number.
     """
     features = item_features(served)
     field = title_field(served, features, title, "--title-field")
-    said = told(served, served.user_tokens[users])
-    shown = _shown(served, users, k)
-    likeness = Likeness(served)
-    items = _items_of(served, shown, said, served.user_tokens[users])
-    phrases = (
-        pd.Index([]).append([pd.Index(frame["phrase"], dtype=object) for frame in (said.item, said.user)]).unique()
-    )
+    found = _find(served, users, k)
     return {
         "model": served.config["model"],
         "dataset": served.config["dataset"],
         "k": k,
-        "by_vectors": likeness.by_vectors,
+        "by_vectors": found.likeness.by_vectors,
         "n_users": len(served.user_tokens) - 1,
         "n_items": len(served.item_tokens) - 1,
-        "phrases": phrases.tolist(),
-        "users": _users(served, users, shown, said, likeness, items, phrases),
-        "items": _items(served, items, said, likeness, phrases, features, field),
+        "phrases": found.phrases.tolist(),
+        "users": _users(served, found),
+        "items": _items(served, found, features, field),
     }
 
 
@@ -85,13 +85,27 @@ def write_page(path: str | os.PathLike[str], records: dict[str, Any]) -> None:
 # ---- found -----------------------------------------------------------------------------------------------------------
 
 
-def _shown(served: Scorer, users: np.ndarray, k: int) -> _Shown:
+def _find(served: Scorer, users: np.ndarray, k: int) -> _Found:
     ranker, device = ranker_of(served, k), served.config["device"]
     counts = np.bincount(np.asarray(served.train.inter_feat[served.train.iid_field]), minlength=len(served.item_tokens))
     popularity = by_counts(counts, served.item_tokens).to(device)
     every = np.arange(1, len(served.item_tokens))
-    popular = Ranker(lambda block: popularity.repeat(len(block), 1), k, served.known_items, every, device)
-    return _Shown(_history(served, users), *(_ranked(each, users) for each in (ranker, popular)))
+    by_popularity = Ranker(lambda block: popularity.repeat(len(block), 1), k, served.known_items, every, device)
+    best, popular = pd.DataFrame(_ranked(ranker, users)._asdict()), _ranked(by_popularity, users)
+    history, tokens = _history(served, users), served.user_tokens[users]
+    said = told(served, tokens)
+    pairs = pd.DataFrame({"user": served.user_tokens[best["user"]], "item": served.item_tokens[best["item"]]})
+    best = best.join(meeting(said.user, said.item, pairs))
+    wishes = said.user[said.user["token"].isin(tokens)]
+    wishes = wishes.assign(evidence=wishes["evidence"].map(lambda evidence: evidence[:_EVIDENCE]))
+    evidence = [token for its in wishes["evidence"] for token, is_item in its if is_item]
+    named = pd.Index(served.item_tokens).get_indexer(pd.Index(evidence, dtype=object))
+    read = history.groupby("user").head(_HISTORY)["item"]
+    items = np.unique(np.concatenate([read, best["item"], popular.item, named]).astype(np.int64))
+    offers = said.item[said.item["token"].isin(served.item_tokens[items])]
+    phrases = pd.Index(pd.concat([offers["phrase"], wishes["phrase"]]).unique(), dtype=object)
+    here = said._replace(item=offers, user=wishes)
+    return _Found(users, items, phrases, here, history, best, popular, Likeness(served))
 
 
 @torch.no_grad()
@@ -109,56 +123,31 @@ def _history(served: Scorer, users: np.ndarray) -> pd.DataFrame:
     return pairs[pairs["user"].isin(users)].drop_duplicates(["user", "item"])
 
 
-def _items_of(served: Scorer, shown: _Shown, said: Told, users: np.ndarray) -> np.ndarray:
-    """The ids of all items that the users' records name, sorted."""
-    evidence = [token for its in _evidence(said, users)["evidence"] for token, is_item in its if is_item]
-    history = shown.history.groupby("user").head(_HISTORY)["item"]
-    named = pd.Index(served.item_tokens).get_indexer(pd.Index(evidence, dtype=object))
-    return np.unique(np.concatenate([history, shown.best.item, shown.popular.item, named]).astype(np.int64))
-
-
-def _evidence(said: Told, users: np.ndarray) -> pd.DataFrame:
-    """What is told of the users, with no more evidence than is shown."""
-    its = said.user[said.user["token"].isin(users)]
-    return its.assign(evidence=its["evidence"].map(lambda evidence: evidence[:_EVIDENCE]))
-
-
 # ---- records ---------------------------------------------------------------------------------------------------------
 
 
-def _users(
-    served: Scorer,
-    users: np.ndarray,
-    shown: _Shown,
-    said: Told,
-    likeness: Likeness,
-    items: np.ndarray,
-    phrases: pd.Index,
-) -> list[dict[str, Any]]:
-    config, tokens = served.config, served.user_tokens[users]
+def _users(served: Scorer, found: _Found) -> list[dict[str, Any]]:
+    config, users, items = served.config, found.users, found.items
     file = Path(config["data_path"]) / f"{config['dataset']}.user"
     about = read_features(file, config["USER_ID_FIELD"], config["field_separator"], config["encoding"])
+    tokens = served.user_tokens[users]
     place = pd.Series(np.arange(len(items)), served.item_tokens[items])
-    of_phrases = _by_token(_evidence(said, tokens), phrases, place)
-    best = pd.DataFrame(shown.best._asdict())
-    pairs = pd.DataFrame({"user": served.user_tokens[best["user"]], "item": served.item_tokens[best["item"]]})
-    met = meeting(said.user, said.item, pairs).reindex(pairs.index)
-    rows = best.assign(
-        wish=phrases.get_indexer(pd.Index(met["wish"])), offer=phrases.get_indexer(pd.Index(met["offer"]))
-    )
+    of_phrases = _by_token(found.said.user, found.phrases, place)
+    met = {name: found.phrases.get_indexer(pd.Index(found.best[name], dtype=object)) for name in ("wish", "offer")}
+    rows = found.best.assign(**met)
     by_user = dict(tuple(rows.groupby("user")))
-    popular = dict(tuple(pd.Series(shown.popular.item).groupby(shown.popular.user)))
-    history = dict(tuple(shown.history.groupby("user")))
-    nobody, nothing = rows.iloc[:0], shown.history.iloc[:0]
+    popular = dict(tuple(pd.Series(found.popular.item).groupby(found.popular.user)))
+    history = dict(tuple(found.history.groupby("user")))
+    nobody, nothing = rows.iloc[:0], found.history.iloc[:0]
     names = served.user_names.take(users).to_pylist()
-    texts = zip(_of(item_texts(about), tokens, _ABOUT), _of(said.profiles["user"], tokens, _PROFILE), strict=True)
+    texts = zip(_of(item_texts(about), tokens, _ABOUT), _of(found.said.profiles["user"], tokens, _PROFILE), strict=True)
     return [
         {
             "id": name,
             "about": line,
             "profile": profile,
             **of_phrases(token),
-            "best": _best(by_user.get(user, nobody), history.get(user, nothing)["item"].to_numpy(), likeness, items),
+            "best": _best(by_user.get(user, nobody), history.get(user, nothing)["item"].to_numpy(), found),
             "popular": np.searchsorted(items, popular.get(user, [])).tolist(),
             "n_history": len(history.get(user, nothing)),
             "history": _rows(history.get(user, nothing).iloc[:_HISTORY], items),
@@ -167,14 +156,17 @@ def _users(
     ]
 
 
-def _best(rows: pd.DataFrame, history: np.ndarray, likeness: Likeness, items: np.ndarray) -> list[tuple]:
+def _best(rows: pd.DataFrame, history: np.ndarray, found: _Found) -> list[tuple]:
     """A user's recommendations, each with the item of its history, of those on the page, that is most like it."""
     history = history[:_HISTORY]
-    cosines = likeness.between(rows["item"].to_numpy(), history)
-    found = cosines.max(axis=1, initial=0)
-    like = np.where(found > 0, _places(history, items)[cosines.argmax(axis=1)], -1) if len(history) else found - 1
-    columns = (_places(rows["item"], items), rows["score"].astype(float).round(4), rows["wish"], rows["offer"])
-    return list(zip(*(list(map(_plain, column)) for column in (*columns, like, found.round(2))), strict=True))
+    like, most = np.full(len(rows), -1), np.zeros(len(rows))
+    if len(rows) and len(history):
+        cosines = found.likeness.between(rows["item"].to_numpy(), history)
+        most = cosines.max(axis=1).astype(float).round(2)
+        like = np.where(most > 0, _places(history[cosines.argmax(axis=1)], found.items), -1)
+    score = rows["score"].astype(float).round(4)
+    columns = (_places(rows["item"], found.items), score, rows["wish"], rows["offer"], like, most)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _rows(history: pd.DataFrame, items: np.ndarray) -> list[int]:
@@ -183,22 +175,14 @@ def _rows(history: pd.DataFrame, items: np.ndarray) -> list[int]:
     return np.where(history["liked"], places, ~places).tolist()
 
 
-def _items(
-    served: Scorer,
-    items: np.ndarray,
-    said: Told,
-    likeness: Likeness,
-    phrases: pd.Index,
-    features: pd.DataFrame,
-    field: str | None,
-) -> list[dict[str, Any]]:
-    tokens = served.item_tokens[items]
+def _items(served: Scorer, found: _Found, features: pd.DataFrame, field: str | None) -> list[dict[str, Any]]:
+    items, tokens = found.items, served.item_tokens[found.items]
     titles = titles_by_id(served, pd.Series(dtype=object) if field is None else features[field])[items]
     about = item_texts(features.drop(columns=[] if field is None else [field]))
-    texts = zip(_of(about, tokens, _ABOUT), _of(said.profiles["item"], tokens, _PROFILE), strict=True)
-    of_phrases = _by_token(said.item[said.item["token"].isin(tokens)], phrases)
+    texts = zip(_of(about, tokens, _ABOUT), _of(found.said.profiles["item"], tokens, _PROFILE), strict=True)
+    of_phrases = _by_token(found.said.item, found.phrases)
     counts = np.diff(served.train_items.tocsc().indptr)[items].tolist()
-    near, cosines = likeness.nearest(items, _NEAREST)
+    near, cosines = found.likeness.nearest(items, _NEAREST)
     names = served.item_names.take(items).to_pylist()
     return [
         {
@@ -213,7 +197,13 @@ def _items(
             ],
         }
         for token, name, title, (line, profile), n, nearest in zip(
-            tokens, names, titles.tolist(), texts, counts, zip(near, cosines, strict=True), strict=True
+            tokens,
+            names,
+            titles.tolist(),
+            texts,
+            counts,
+            zip(near.tolist(), cosines.astype(float).round(2).tolist(), strict=True),
+            strict=True,
         )
     ]
 
@@ -231,22 +221,18 @@ def _by_token(
 
     Evidence is a list of places of items and of quotes.
     """
-    shown = said.assign(phrase=phrases.get_indexer(pd.Index(said["phrase"], dtype=object)))
+    where = phrases.get_indexer(pd.Index(said["phrase"], dtype=object))
     rows: dict[tuple[str, bool], list] = {}
 
     def evidence(its: list[tuple[str, bool]]) -> list[int | str]:
         assert place is not None
         return [int(place[one]) if is_item else one[:_QUOTE] for one, is_item in its]
 
-    for row in shown.itertuples():
-        one = row.phrase if place is None else (row.phrase, evidence(row.evidence))
-        rows.setdefault((row.token, bool(row.likes)), []).append(one)
+    rests = [None] * len(said) if place is None else said["evidence"].map(evidence).tolist()
+    for token, likes, phrase, rest in zip(said["token"], said["likes"], where.tolist(), rests, strict=True):
+        rows.setdefault((str(token), bool(likes)), []).append(phrase if rest is None else (phrase, rest))
     return lambda token: {side: rows.get((token, side == "likes"), []) for side in ("likes", "dislikes")}
 
 
 def _places(ids, items: np.ndarray) -> np.ndarray:
     return np.searchsorted(items, np.asarray(ids, np.int64))
-
-
-def _plain(number) -> int | float:
-    return number.item() if isinstance(number, np.generic) else number

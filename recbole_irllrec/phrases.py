@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from .data.text import KINDS, Table, locate, tables
-from .data.training import SIDES, TrainingTokens
+from .data.training import SIDES, Side, TrainingTokens
 from .scorer import Scorer
 from .text.profiles import FIELD_SEPARATOR
 from .text.written import MOST, intents_of_users, read_written, written_about
@@ -25,7 +25,7 @@ _INTENTS = re.compile(
 class Told(NamedTuple):
     """What is said about users and items, by their tokens."""
 
-    profiles: dict[str, pd.Series]  # of the sides "user" and "item", str
+    profiles: Mapping[Side, pd.Series]  # of the sides "user" and "item", str
     item: pd.DataFrame  # a row a phrase: token, likes (bool; else dislikes), phrase
     user: pd.DataFrame  # likewise, with evidence: a list of items' tokens and of quotes, each of them (str, is_item)
 
@@ -67,13 +67,13 @@ def meeting(wishes: pd.DataFrame, offers: pd.DataFrame, pairs: pd.DataFrame) -> 
     if rows.empty:
         return pd.DataFrame({"wish": [], "offer": []}, dtype=object)
     code, phrases = pd.factorize(np.concatenate([rows["wish"], rows["offer"]]))
-    # learnt from all phrases, not from those of these users
-    every = [*offers["offer"].drop_duplicates(), *wishes["wish"].drop_duplicates()]
+    # and a word, lest there be none
+    every = [*offers["offer"].drop_duplicates(), *wishes["wish"].drop_duplicates(), "phrase"]
     words = TfidfVectorizer(token_pattern=r"\w+", stop_words="english").fit(every).transform(phrases)
     first, second = np.split(code, 2)
     rows["cosine"] = np.asarray(words[first].multiply(words[second]).sum(axis=1)).ravel()
     best = rows[rows["cosine"] >= _LEAST].sort_values("cosine", ascending=False, kind="stable").drop_duplicates("pair")
-    return best.set_index("pair")[["wish", "offer"]].rename_axis(pairs.index.name)
+    return best.set_index("pair")[["wish", "offer"]]
 
 
 def _answered(served: Scorer, train: TrainingTokens) -> Told | None:
@@ -145,7 +145,7 @@ def _written(served: Scorer, train: TrainingTokens, users: np.ndarray) -> Told |
     judged = train.judged[train.judged["user"].isin(users)]
     offers = _phrases(about[[*MOST]])
     wishes = _phrases(intents_of_users(about, users, judged))
-    profiles = {"user": pd.Series(dtype=object), "item": about["profile"]}
+    profiles: dict[Side, pd.Series] = {"user": pd.Series(dtype=object), "item": about["profile"]}
     return Told(profiles, offers, _with_evidence(wishes, offers, judged))
 
 
@@ -165,6 +165,6 @@ def _with_evidence(wishes: pd.DataFrame, offers: pd.DataFrame, judged: pd.DataFr
     key = ["token", "likes", "phrase"]
     said = wishes.merge(offers.rename(columns={"token": "item"}), on=["likes", "phrase"])
     said = said.merge(read, on=["token", "item", "likes"])
-    evidence = said.assign(one=[(item, True) for item in said["item"]]).groupby(key)["one"].agg(list)
+    evidence = said.assign(one=said["item"].map(lambda item: (item, True))).groupby(key)["one"].agg(list)
     found = wishes.merge(evidence.rename("evidence").reset_index(), how="left", on=key)
-    return found.assign(evidence=[its if isinstance(its, list) else [] for its in found["evidence"]])
+    return found.assign(evidence=found["evidence"].map(lambda its: its if isinstance(its, list) else []))

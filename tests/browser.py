@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 _QUIET = ["--headless", "--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"]
+_KEYS = {"Enter": (13, "\r"), "ArrowDown": (40, ""), "ArrowUp": (38, ""), "Escape": (27, ""), "Tab": (9, "")}
 
 
 class Seen(NamedTuple):
@@ -46,8 +47,6 @@ def look_at(page: Path, notices: tuple[str, ...] = ()) -> Seen:
 
 class Tab:
     """A page that is open in a browser, to be used as a person does, through Chromium's DevTools protocol."""
-
-    _KEYS = {"Enter": (13, "\r"), "ArrowDown": (40, ""), "ArrowUp": (38, ""), "Escape": (27, ""), "Tab": (9, "")}
 
     def __init__(self, to: int, back: int):
         self._to, self._back, self._number, self._session = to, back, 0, None
@@ -103,10 +102,10 @@ class Tab:
     def press(self, *keys: str) -> None:
         """Press keys, by their names, or type a text."""
         for key in keys:
-            if key not in self._KEYS:
+            if key not in _KEYS:
                 self.ask("Input.insertText", text=key)
                 continue
-            code, text = self._KEYS[key]
+            code, text = _KEYS[key]
             about = {"key": key, "code": key, "windowsVirtualKeyCode": code}
             self.ask("Input.dispatchKeyEvent", type="keyDown", text=text, **about)
             self.ask("Input.dispatchKeyEvent", type="keyUp", **about)

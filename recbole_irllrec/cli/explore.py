@@ -40,8 +40,8 @@ def explore(
 ) -> None:
     """One page that opens without a network: users, what they are recommended, and why.
 
-    Search a user; see its history, likes and dislikes with evidence, its recommendations with reasons in words, and what
-    popularity would have shown; and items with those that are like them.
+    Search a user; see its history, likes and dislikes with evidence, its recommendations with reasons in words, and
+    what popularity would have shown; and items with those that are like them.
     """
     import numpy as np
     from rich.console import Console
