@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 _QUIET = ["--headless", "--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"]
+_PATIENCE = 60  # seconds
 _KEYS = {"Enter": (13, "\r"), "ArrowDown": (40, ""), "ArrowUp": (38, ""), "Escape": (27, ""), "Tab": (9, "")}
 
 
@@ -72,8 +74,9 @@ class Tab:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            piece = os.read(self._back, 1 << 20)
-            assert piece, "the browser has ended"
+            there, _, _ = select.select([self._back], [], [], _PATIENCE)
+            piece = os.read(self._back, 1 << 20) if there else b""
+            assert piece, "the browser has ended, or says nothing"
             self._rest += piece
         line, _, self._rest = self._rest.partition(b"\0")
         found = json.loads(line)
@@ -88,10 +91,11 @@ class Tab:
 
     def open(self, address: str) -> None:
         """Go to an address, and wait until it is loaded."""
-        self._loaded = False
-        self.ask("Page.navigate", url=address)
-        while not self._loaded:
-            self._read()
+        for target in ("about:blank", address):  # where only what follows "#" is another, nothing would be loaded
+            self._loaded = False
+            self.ask("Page.navigate", url=target)
+            while not self._loaded:
+                self._read()
 
     def value(self, expression: str) -> Any:
         """What an expression of JavaScript is in the page."""

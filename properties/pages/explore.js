@@ -94,7 +94,7 @@ function popularity(user) {
     listOf("ol", {}, rows));
 }
 
-function history(user) {
+function past(user) {
   const rows = user.history.map((place) =>
     place < 0 ? [itemLink(~place), " ", make("span", { class: "low" }, "rated low")] : itemLink(place));
   const more = user.n_history - rows.length;
@@ -104,7 +104,7 @@ function history(user) {
 }
 
 function showUser(user) {
-  const left = [recommendations(user), history(user)];
+  const left = [recommendations(user), past(user)];
   const right = [wishes("Likes", "likes", user.likes), wishes("Dislikes", "dislikes", user.dislikes), popularity(user)];
   return [`User ${user.id}`, [
     user.about ? make("p", { class: "quiet" }, user.about) : null, user.profile ? make("p", {}, user.profile) : null,
@@ -156,7 +156,7 @@ function show(moved) {
   const [title, children] = record ? (side === "user" ? showUser : showItem)(record) : showStart();
   const absent = !record && side in places ? quiet("This page does not have what its address names.") : null;
   main.replaceChildren(make("h2", {}, title), ...[absent, ...children].filter(Boolean));
-  document.title = record ? `${title} – ${data.model} on ${data.dataset}` : `${data.model} on ${data.dataset}`;
+  document.title = record ? `${title} - ${data.model} on ${data.dataset}` : `${data.model} on ${data.dataset}`;
   if (moved) { main.focus({ preventScroll: true }); window.scrollTo(0, 0); }
 }
 
