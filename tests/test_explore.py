@@ -392,6 +392,7 @@ def test_hostile_texts_are_texts(window):
         "likes": [(0, [0, 1, HOSTILE[0]])],
     }
     made["users"][0]["history"] = [0, 1, ~2, 3]
+    made["users"][0]["best"][:2] = [[4, 0.5, 0, 0, 2, 0.5], [5, 0.5, -1, -1, 3, 0.5]]
     made["phrases"][0] = HOSTILE[1]
     made["dataset"] = HOSTILE[0]
     write_page("hostile.html", made)
@@ -401,6 +402,9 @@ def test_hostile_texts_are_texts(window):
     assert shown(window, "h2") == [f"User {HOSTILE[1]}"]
     for text in (*HOSTILE[:2], HOSTILE[3]):
         assert text in window.value("document.body.innerText")
+    low, plain = shown(window, ".best > li")[:2]
+    assert low.endswith("(0.50), which was rated low.") and f"Likes {HOSTILE[1]}, which is said of it" in low
+    assert plain.endswith("(0.50).") and "Likes" not in plain
     assert window.value("document.querySelectorAll('main img, main script, h1 img').length") == 0
     assert window.value("document.title") == f"User {HOSTILE[1]} - M on {HOSTILE[0]}" and window.console == []
     window.open(Path("hostile.html").absolute().as_uri() + "#user/nobody%")

@@ -53,13 +53,13 @@ for (const user of data.users) {
 const phrase = (place) => make("q", { class: "wish" }, data.phrases[place]);
 
 /** Why an item is recommended, in words: what meets what, and what it is like. */
-function reasons([, , wish, offer, like, cosine]) {
-  const said = [];
+function reasons([, , wish, offer, like, cosine], user) {
+  const said = [], low = user.history.includes(~like) ? ", which was rated low" : "";
   if (wish >= 0 && wish === offer) said.push(make("p", {}, "Likes ", phrase(wish), ", which is said of it, too."));
   else if (wish >= 0) said.push(make("p", {}, "Likes ", phrase(wish), "; it is liked for ", phrase(offer), "."));
   if (like >= 0) {
     const how = data.by_vectors ? "Resembles " : "Often goes together with ";
-    said.push(make("p", {}, how, itemLink(like), ` from the history (${cosine.toFixed(2)}).`));
+    said.push(make("p", {}, how, itemLink(like), ` from the history (${cosine.toFixed(2)})${low}.`));
   }
   return said.length ? said : [quiet("No reason in words is known.")];
 }
@@ -70,7 +70,7 @@ function recommendations(user) {
     const [item, score] = row, also = popular.get(item);
     const tags = [make("span", { class: "quiet small" }, `score ${score.toFixed(2)}`)];
     if (also) tags.push(make("span", { class: "tag" }, `number ${also} by popularity`));
-    return [make("div", { class: "head" }, itemLink(item), tags), make("div", { class: "small" }, reasons(row))];
+    return [make("div", { class: "head" }, itemLink(item), tags), make("div", { class: "small" }, reasons(row, user))];
   });
   return section("Recommendations", rows.length ? listOf("ol", { class: "best" }, rows) : quiet("Nothing is left to recommend."));
 }
