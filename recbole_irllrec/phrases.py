@@ -60,8 +60,8 @@ def meeting(wishes: pd.DataFrame, offers: pd.DataFrame, pairs: pd.DataFrame) -> 
         common.
     """
     wishes, offers = (
-        told.loc[told["likes"].astype(bool), ["token", "phrase"]].set_axis([side, name], axis=1)
-        for told, side, name in ((wishes, "user", "wish"), (offers, "item", "offer"))
+        said.loc[said["likes"].astype(bool), ["token", "phrase"]].set_axis([side, name], axis=1)
+        for said, side, name in ((wishes, "user", "wish"), (offers, "item", "offer"))
     )
     rows = pairs.reset_index(names="pair").merge(wishes, on="user").merge(offers, on="item")
     if rows.empty:
