@@ -32,7 +32,7 @@ setup(
         "recbole_irllrec.dataset_tools.generation": "dataset_tools/generation",
     },
     package_data={
-        "recbole_irllrec.properties": ["*.yaml", "*/*.yaml", "*/*/*.yaml", "texts/*"],
+        "recbole_irllrec.properties": ["*.yaml", "*/*.yaml", "*/*/*.yaml", "texts/*", "pages/*"],
         "recbole_irllrec": ["py.typed"],
     },
     install_requires=[

@@ -4,13 +4,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
 from .data.text import SideTables, Table, tables
 from .errors import IRLLRecError
 from .scorer import Scorer
+from .titles import titles, titles_by_id
 
+LETTERS = 120  # of a text that stands on each row
 # They bound the memory whatever users have read and however wide embeddings are.
 _PAIRS = 1 << 20  # (recommended item, training item), compared at once; a single user may have more
 _NUMBERS = 1 << 21  # of embeddings, gathered at once; a single user's may be more
@@ -34,8 +37,13 @@ class _Match(NamedTuple):
 class Explainer:
     """Explains recommendations with the text tables of the data set, or with those of the embedded default.
 
+    Args:
+        served: a trained model.
+        field: a column of the ``.item`` file, which stands in the place of items' texts; None for the texts.
+        full: leave texts as long as they are; else they are cut to 120 characters.
+
     Raises:
-        IRLLRecError: a table is refused, or items have no texts.
+        IRLLRecError: a table is refused, items have no texts, or there is no such field.
     """
 
     SCHEMA = pa.schema(
@@ -48,14 +56,18 @@ class Explainer:
         }
     )
 
-    def __init__(self, served: Scorer):
+    def __init__(self, served: Scorer, field: str | None = None, full: bool = False):
+        said = None if field is None else titles_by_id(served, titles(served, field, "--explain-field"))
         found = tables(served.config, served.train)
         if not found:
             raise IRLLRecError(
                 "There is no table of the items' texts to explain with: name one in item_profile_table or "
                 "item_intent_table, or leave --explain out."
             )
-        self._kinds = {kind: _Kind(served, both, served.further_texts(kind)) for kind, both in found.items()}
+        most = None if full else LETTERS
+        self._kinds = {
+            kind: _Kind(served, both, served.further_texts(kind), said, most) for kind, both in found.items()
+        }
         self._item_names = served.item_names
 
     def __call__(self, user: np.ndarray, item: np.ndarray) -> list[pa.Array]:
@@ -78,12 +90,21 @@ class Explainer:
 
 
 class _Kind:
-    """The texts of one kind."""
+    """The texts of one kind; what stands in the place of the items' and how long all of them may be is given."""
 
-    def __init__(self, served: Scorer, found: SideTables, new: tuple[np.ndarray, np.ndarray] | None):
+    def __init__(
+        self,
+        served: Scorer,
+        found: SideTables,
+        new: tuple[np.ndarray, np.ndarray] | None,
+        of_items: np.ndarray | None,
+        most: int | None,
+    ):
         assert found.item is not None  # `tables`
-        self._items = _texts(found.item, served.item_tokens, new)
-        self._users = None if found.user is None else _texts(found.user, served.user_tokens)
+        items = _texts(found.item, served.item_tokens, new)
+        self._items = items._replace(text=shortened(items.text if of_items is None else of_items, most))
+        users = None if found.user is None else _texts(found.user, served.user_tokens)
+        self._users = users and users._replace(text=shortened(users.text, most))
         self._train_items = served.train_items
 
     def match(self, user: np.ndarray, item: np.ndarray) -> _Match:
@@ -101,6 +122,16 @@ class _Kind:
         """The items' texts [n], and those of the user's side [n]."""
         own = np.full(len(user), "", object) if self._users is None else self._users.text[user]
         return self._items.text[item], np.where(because_of > 0, self._items.text[because_of], own)
+
+
+def shortened(texts: np.ndarray, letters: int | None) -> np.ndarray:
+    """Texts, [n] str, each of at most so many letters; what is longer ends with a whole word and "…"."""
+    if letters is None:
+        return texts
+    column = pd.Series(texts, dtype=object)
+    long = column.str.len() > letters
+    cut = column[long].str.slice(0, letters - 1).str.replace(r"(?<=\S)\s+\S*$", "", regex=True)
+    return column.mask(long, cut + "…").to_numpy()
 
 
 def _texts(table: Table, tokens: np.ndarray, new: tuple[np.ndarray, np.ndarray] | None = None) -> _Texts:

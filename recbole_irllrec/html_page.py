@@ -1,7 +1,12 @@
 """Pages for people: one HTML file each that asks no other host for anything."""
 
+import base64
+import hashlib
 import html
-from typing import TYPE_CHECKING
+import json
+from importlib.resources import files
+from string import Template
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -23,3 +28,29 @@ def plots(figures: "dict[str, Figure]") -> str:
         f"<h2>{html.escape(title)}</h2>\n{figure.to_html(full_html=False, include_plotlyjs=n == 0)}"
         for n, (title, figure) in enumerate(figures.items())
     )
+
+
+def page_of_data(name: str, title: str, data: Any) -> str:
+    """A page whose script shows data: ``properties/pages/<name>.html`` with the style and the script beside it.
+
+    Nothing but this style and this script is allowed to do anything in it, whatever stands in the data.
+
+    Args:
+        name: of the files.
+        title: plain text.
+        data: what JSON can hold, without NaN.
+    """
+    folder = files("recbole_irllrec.properties").joinpath("pages")
+    frame, style, script = (folder.joinpath(f"{name}.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
+    policy = (
+        f"default-src 'none'; script-src {_allowed(script)}; style-src {_allowed(style)}; img-src data:; "
+        f"base-uri 'none'; form-action 'none'"
+    )
+    # "<" would let a text end the element that the data stand in
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return Template(frame).substitute(title=html.escape(title), policy=policy, style=style, script=script, data=text)
+
+
+def _allowed(content: str) -> str:
+    """How a page's policy names the content of an element."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

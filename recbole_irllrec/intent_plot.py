@@ -30,7 +30,7 @@ from .geometry import (
 )
 from .html_page import html_page, plots
 from .scorer import Scorer
-from .tables.features import read_features
+from .titles import titles
 
 _FEWEST = 3  # nodes that have a density
 _MOST_ITEMS = 3000  # on the map
@@ -74,7 +74,7 @@ def picture(served: Scorer, path: str, title: str | None = None, how: Map = "tsn
     Raises:
         IRLLRecError: the model compares nothing with texts, too few nodes have any, or there is no such column.
     """
-    named = _titles(served, title)
+    named = titles(served, title, "--title")
     n_users, n_items = len(served.user_tokens) - 1, len(served.item_tokens) - 1
     of_users, of_items = (_drawn(n, sample) for n in (n_users, n_items))
     found = _embeddings(served, np.concatenate([of_users, n_users + of_items]), path)
@@ -163,7 +163,7 @@ def _row(measure: str, side: str, of: str, beside: str, value: float, of_any: fl
     return {"measure": measure, "side": side, "of": of, "beside": beside, "value": value, "of_any": of_any, "n": n}
 
 
-def _map_of_items(served: Scorer, titles: pd.Series, how: Map, path: str) -> pd.DataFrame:
+def _map_of_items(served: Scorer, named: pd.Series, how: Map, path: str) -> pd.DataFrame:
     """Items by the embeddings of their intents, or of their profiles where the model reads no intents."""
     n_users = len(served.user_tokens) - 1
     found = _embeddings(served, n_users + _drawn(len(served.item_tokens) - 1, _MOST_ITEMS), path)
@@ -178,32 +178,13 @@ def _map_of_items(served: Scorer, titles: pd.Series, how: Map, path: str) -> pd.
     return pd.DataFrame(
         {
             "item": served.item_names.take(ids).to_pylist(),
-            "title": titles.reindex(tokens, fill_value="").to_numpy(),
+            "title": named.reindex(tokens, fill_value="").to_numpy(),
             "x": x,
             "y": y,
             "interactions": interactions,
             "text": table.texts_for(tokens),
         }
     )
-
-
-def _titles(served: Scorer, title: str | None) -> pd.Series:
-    """What items are called in their file, by token.
-
-    Raises:
-        IRLLRecError: there is no column of that name.
-    """
-    config = served.config
-    path = Path(config["data_path"]) / f"{config['dataset']}.item"
-    words = read_features(path, config["ITEM_ID_FIELD"], config["field_separator"], config["encoding"])
-    names = [str(name) for name in words.columns]
-    if title is None:
-        alike = [name for name in names if "title" in name.lower() or "name" in name.lower()]
-        return words[alike[0]] if alike else pd.Series(dtype=object)
-    if title not in names:
-        there = f"has, of columns of words, {', '.join(names) or 'none'}" if path.is_file() else "is not there"
-        raise IRLLRecError(f"{path} {there}, where --title names {title}: name one of them, or leave --title out.")
-    return words[title]
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------

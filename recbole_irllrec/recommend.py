@@ -51,7 +51,7 @@ def recommend(
     k: int,
     items: np.ndarray | None = None,
     repeat_held_out: bool = False,
-    explain: bool = False,
+    explain: bool | Explainer = False,
     show_progress: bool = False,
     each: Callable[..., Iterable[pa.Table]] = map,
 ) -> Recommendations:
@@ -63,17 +63,16 @@ def recommend(
         k: at least 1.
         items: ids of the items that may be recommended; None for all.
         repeat_held_out: recommend items again that a user has in the data set, but not in its training interactions.
-        explain: add the columns of `explain.Explainer`.
+        explain: add the columns of an `explain.Explainer`: of the one that is given, or of one without options.
         show_progress: on standard error.
         each: makes the tables of the blocks, in their order; ``cluster.in_order`` does so on a cluster.
 
     Raises:
         IRLLRecError: a score is no number, or a text table is refused.
     """
-    candidates = np.arange(1, len(served.item_tokens)) if items is None else items
-    seen = served.train_items if repeat_held_out else served.known_items
-    ranker = Ranker(_scores(served), k, seen, candidates, served.config["device"])
-    rows = _Rows(ranker, served.user_names, served.item_names, Explainer(served) if explain else None)
+    ranker = ranker_of(served, k, items, repeat_held_out)
+    explainer = explain if isinstance(explain, Explainer) else Explainer(served) if explain else None
+    rows = _Rows(ranker, served.user_names, served.item_names, explainer)
 
     def tables() -> Iterator[pa.Table]:
         with tqdm(total=len(users), unit="user", desc="Recommending", disable=not show_progress) as bar:
@@ -83,6 +82,13 @@ def recommend(
                 bar.update(len(block))
 
     return Recommendations(rows.schema, tables())
+
+
+def ranker_of(served: Scorer, k: int, items: np.ndarray | None = None, repeat_held_out: bool = False) -> "Ranker":
+    """What finds a model's k best items of users; arguments are those of `recommend`."""
+    candidates = np.arange(1, len(served.item_tokens)) if items is None else items
+    seen = served.train_items if repeat_held_out else served.known_items
+    return Ranker(_scores(served), k, seen, candidates, served.config["device"])
 
 
 class _Rows(NamedTuple):

@@ -253,3 +253,9 @@ def test_intents_that_come_with_the_package():
     assert "recall@10" in said and "uniformity" in said
     films = pd.read_csv("plots/items.csv", dtype=str).set_index("item")
     assert films.loc["50", "title"] == "Star Wars" and films.loc["50", "text"].startswith("likes: ")
+
+
+def test_a_page_to_look_at():
+    assert "50 users, " in execute("explore.md", "In short")
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "Star Wars" in page and "mythic space opera adventure" in page

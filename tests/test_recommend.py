@@ -204,18 +204,58 @@ def test_explanations_name_what_agrees_most(checkpoint, served, irllrec):
     cache = checkpoint.parent / "text_cache"
     users, items = (IntentTable.read(*cache.glob(f"*.{side}.parquet")) for side in ("user", "item"))
     texts = pd.Series(items.texts, items.tokens)
+    of_users_texts = pd.Series(users.texts, users.tokens)
+    assert of_users_texts.str.len().median() > 120 and found["user_text"].str.len().max() <= 120
+
+    def begins(shown, text):
+        """Whether it is the text, or the beginning of one that is too long, to the end of a word."""
+        rest = text.removeprefix(shown.removesuffix("…"))
+        return shown == text if len(text) <= 120 else shown.endswith("…") and rest != text and rest.startswith(" ")
+
     of_items, of_users = (pd.Series([*t.embeddings], t.tokens) for t in (items, users))  # of length 1, or 0
     history = {user: served.item_tokens[served.train_items[row].indices] for row, user in enumerate(served.user_tokens)}
     for row in found.iloc[::10].itertuples():
         told = of_items[history[row.user]]
         cosines = np.stack([*told]) @ of_items[row.item]
         own = of_users[row.user] @ of_items[row.item]
-        assert row.similarity == pytest.approx(max(cosines.max(), own), abs=1e-5) and row.item_text == texts[row.item]
+        assert row.similarity == pytest.approx(max(cosines.max(), own), abs=1e-5) and begins(
+            row.item_text, texts[row.item]
+        )
         if row.because_of is None:
-            assert own >= cosines.max() - 1e-5 and row.user_text == users.texts[list(users.tokens).index(row.user)]
+            assert own >= cosines.max() - 1e-5 and begins(row.user_text, of_users_texts[row.user])
         else:
             assert of_items[row.because_of] @ of_items[row.item] == pytest.approx(row.similarity, abs=1e-5)
-            assert row.because_of in history[row.user] and row.user_text == texts[row.because_of]
+            assert row.because_of in history[row.user] and begins(row.user_text, texts[row.because_of])
+
+
+def test_explanations_by_a_field_and_with_whole_texts(checkpoint, served, irllrec, small):
+    command = ("recommend", checkpoint, "--users", "all", "-k", 3)
+    found = {}
+    for name, options in {
+        "short": ["--explain"],
+        "title": ["--explain-field", "title"],
+        "full": ["--explain-full"],
+    }.items():
+        assert irllrec(*command, "--out", f"{name}.parquet", *options)[0] == 0
+        found[name] = pd.read_parquet(f"{name}.parquet")
+    same = ["user", "rank", "item", "score", "kind", "because_of", "similarity"]
+    for other in ("title", "full"):
+        pd.testing.assert_frame_equal(found["short"][same], found[other][same])
+    lines = Path(small["data_path"], "small", "small.item").read_text().splitlines()
+    titles = dict(line.split("\t")[:2] for line in lines)
+    by_item = found["title"]["because_of"].notna()
+    assert by_item.any() and (found["title"]["item_text"] == found["title"]["item"].map(titles)).all()
+    named = found["title"][by_item]
+    assert (named["user_text"] == named["because_of"].map(titles)).all()
+    table = IntentTable.read(*(checkpoint.parent / "text_cache").glob("*.user.parquet"))
+    own = found["full"][~by_item]
+    assert (own["user_text"] == own["user"].map(pd.Series(table.texts, table.tokens))).all()
+    assert "where --explain-field names colour" in refused(irllrec(*command, "--explain-field", "colour"))
+
+
+def test_long_texts_end_with_a_word():
+    texts = np.array(["", "a b", "one two three", "x" * 12, "one twothree four"], object)
+    assert explain.shortened(texts, 9).tolist() == ["", "a b", "one two…", "xxxxxxxx…", "one…"]
 
 
 @PROPERTY

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from . import benchmark, data, doctor, intents, recommend, study, tune
+from . import benchmark, data, doctor, explore, intents, recommend, study, tune
 from .errors import debug_wanted, in_one_sentence
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.add_typer(intents.app, name="intents")
 app.add_typer(benchmark.app, name="benchmark")
 study.add_commands(app)
 recommend.add_commands(app)
+explore.add_commands(app)
 tune.add_commands(app)
 doctor.add_commands(app)
 

@@ -1,6 +1,5 @@
 """``irllrec recommend`` and ``irllrec export``: what a trained model is for."""
 
-import textwrap
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -16,9 +15,7 @@ if TYPE_CHECKING:
 
     from ..scorer import Scorer
 
-# On the screen:
-_SHOWN = 10  # users
-_LETTERS = 240  # of a text
+_SHOWN = 10  # users, on the screen
 
 
 class Seen(StrEnum):
@@ -116,7 +113,21 @@ def recommend(
         typer.Option(help="Leave out what a user has in the data set (all), or in its training interactions (train)."),
     ] = Seen.all,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Add the item's and the user's texts whose embeddings agree most.")
+        bool,
+        typer.Option(
+            "--explain", help="Add the item's and the user's texts whose embeddings agree most, cut to 120 characters."
+        ),
+    ] = False,
+    explain_field: Annotated[
+        str | None,
+        typer.Option(
+            help="Explain, with this column of the .item file in the place of items' texts, e.g. title.",
+            metavar="FIELD",
+            show_default=False,
+        ),
+    ] = None,
+    explain_full: Annotated[
+        bool, typer.Option("--explain-full", help="Explain, with whole texts on each row.")
     ] = False,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out users and items that the data set does not have.")
@@ -153,6 +164,7 @@ def recommend(
     device = only_on_cpus(address, device)
 
     from .. import recommend as logic
+    from ..explain import Explainer
     from ..extending import Extended
 
     wanted = user or (None if users == "all" else logic.read_tokens(users, "user") if users is not None else None)
@@ -167,16 +179,18 @@ def recommend(
         assert isinstance(served, Extended)  # by its new items
         item_ids = item_ids[(item_ids >= served.n_known_items) == (only is Only.new)]
     shown = user_ids if out is not None else user_ids[:_SHOWN]
+    explains = explain or explain_field is not None or explain_full
+    explainer = explains and Explainer(served, explain_field, explain_full)
     with each_block(address) as each:
         found = logic.recommend(
-            served, shown, k, item_ids, seen is Seen.train, explain, show_progress=out is not None, each=each
+            served, shown, k, item_ids, seen is Seen.train, explainer, show_progress=out is not None, each=each
         )
         if out is not None:
             n_rows = logic.write_tables(out, found)
             print(f"{n_rows} recommendations to {len(user_ids)} users: {out}")
             return
         for table in found.tables:
-            _show(table, explain)
+            _show(table, explains)
     if len(user_ids) > len(shown):
         print(f"The first {len(shown)} of {len(user_ids)} users; --out FILE writes all.")
 
@@ -258,10 +272,6 @@ def _show(recommendations: "pa.Table", explain: bool) -> None:
             cells = [str(row.rank), row.item, f"{row.score:.4f}"]
             if explain and row.kind is not None:
                 source = "user" if row.because_of is None else f"item {row.because_of}"
-                cells += [_shortened(row.item_text), f"{_shortened(row.user_text)} [{source}]", f"{row.similarity:.4f}"]
+                cells += [row.item_text or "", f"{row.user_text or ''} [{source}]", f"{row.similarity:.4f}"]
             table.add_row(*map(Text, cells))
         console.print(table)
-
-
-def _shortened(text: str | None) -> str:
-    return textwrap.shorten(text or "", _LETTERS, placeholder="…")
