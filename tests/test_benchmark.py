@@ -24,7 +24,7 @@ from recbole_irllrec.runs import config_of, load_splits
 from recbole_irllrec.runs.fingerprints import fingerprint
 from recbole_irllrec.runs.folder import Key, read_record
 from recbole_irllrec.runs.pool import Pool, Resources
-from recbole_irllrec.settings.schemas import AlignmentSettings
+from recbole_irllrec.settings.schemas import AlignmentSettings, IRLLRecSettings
 
 OUT = Path("results/tiny")
 # NCL makes 1000 clusters of 49 users, which faiss refuses.
@@ -266,7 +266,7 @@ def test_rows_are_named_in_brackets_or_in_a_file():
     found = {row.name: row for row in rows(options, {})}
     assert list(found) == ["BPR", "IRLLRec[n_layers=2,user_text=null]", "full", "bare", "theirs"]
     fixed = [row.fixed for row in found.values()]
-    without_text = AlignmentSettings.without_text()
+    without_text = IRLLRecSettings.without_text()
     assert fixed == [
         {},
         {"n_layers": 2, "user_text": None},

@@ -105,6 +105,7 @@ def test_a_sentence_encoder_on_a_cluster(cluster):
 
 
 def test_what_a_cluster_cannot_do(monkeypatch, capsys):
+    Path("x.pth").touch()
     assert irllrec(monkeypatch, "recommend", "x.pth", "--users", "all", "--device", "cuda", "--address", "auto") == 1
     assert "A cluster computes on its CPUs" in capsys.readouterr().err
     embed = ["intents", "embed", "x", "--encoder", "openai", "--encoder-model", "m", "--address", "auto"]

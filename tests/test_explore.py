@@ -327,9 +327,10 @@ def test_only_these_users(explored, small):
 def test_what_is_refused(explored, capsys):
     checkpoint = explored / "saved/IRLLRec.pth"
     for options, words in (
-        (["nothing.pth", "--out", "page.txt"], "page.txt: name a file that ends in .html"),
-        (["nothing.pth", "--users", "0"], "--users is 0"),
-        (["nothing.pth", "--users", "nobody.txt"], "nobody.txt"),
+        ([checkpoint, "--out", "page.txt"], "page.txt: name a file that ends in .html"),
+        ([checkpoint, "--users", "0"], "--users is 0"),
+        ([checkpoint, "--users", "nobody.txt"], "nobody.txt"),
+        (["nothing.pth"], "nothing.pth cannot be opened"),
         ([checkpoint, "--title-field", "movie"], "columns of words, title, class, where --title-field names movie"),
     ):
         assert words in command.refusal(capsys, "explore", *options)

@@ -562,7 +562,7 @@ def test_histories_that_are_refused(trained, capsys, content, said):
 def test_files_that_are_none(trained, capsys, name, option):
     checkpoint = trained.checkpoint("IRLLRec", **TAUGHT)
     command = ("recommend", checkpoint, option, name, "--users", "all", "--out", "x.csv")
-    assert f"{name} is no file" in refusal(capsys, *command)
+    assert f"{name}: no such file" in refusal(capsys, *command)
     for content in (b"", b"PAR1", b"\xff\xfe\x00", b"\x00" * 100):
         Path(name).write_bytes(content)
         sentence = refusal(capsys, *command)

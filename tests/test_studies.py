@@ -112,7 +112,7 @@ def test_each_study_as_the_page_and_the_help_tell(made):
     page = Path(f"results/{NAME}-controls/controls.md").read_text()
     assert re.search(r"The texts' content (helps|harms|makes no difference that is found) \(NDCG@10 0\.\d+ with", page)
     ablation = Path(f"results/{NAME}-ablation/ablation.md").read_text()
-    off = "translation, matching, fusion and item bias"
+    off = "translation, matching, fusion, linear part and item bias"
     assert f"Left out, for the settings on this data set have switched it off: {off}." in ablation
     assert "IRLLRec without softmax loss" in ablation and "IRLLRec without translation" not in ablation
 
