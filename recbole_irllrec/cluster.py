@@ -14,7 +14,7 @@ import ray.util.client
 from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from tenacity import retry, retry_if_exception_message, retry_if_exception_type, stop_after_attempt
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from . import own_models
 from .errors import IRLLRecError
@@ -51,7 +51,7 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
         if address is None:
             for name, patience in _ON_A_BUSY_MACHINE.items():
                 os.environ.setdefault(name, patience)
-            _start(options)
+            ray.init("local", include_dashboard=False, **options)
         else:
             _join(address, options)
         refuse_too_much(cpus, gpus)
@@ -79,17 +79,6 @@ def _join(address: str, options: dict) -> None:
         f"The Ray address {address} cannot be joined ({reason}): start a cluster there (ray start --head), or leave "
         f"the address out for a Ray on this machine."
     )
-
-
-# Two that start at the same moment may choose the same port; the later one then meets the other's, and gives up.
-@retry(
-    retry=retry_if_exception_message(match=r"(?s)Failed to start GCS"),
-    stop=stop_after_attempt(3),
-    before_sleep=lambda _: ray.shutdown(),
-    reraise=True,
-)
-def _start(options: dict) -> None:
-    ray.init("local", include_dashboard=False, **options)
 
 
 # A client server now and then loses the process that it starts for a client (Ray's issue 63202).
