@@ -56,7 +56,9 @@ def start_method() -> str:
 def in_a_process(output: Path, function, *arguments) -> BaseProcess:
     """Start a function in a process of its own; what it prints goes to the end of a file."""
     context = multiprocessing.get_context(start_method())
-    process = context.Process(target=_redirected, args=(output, dict(os.environ), function, arguments), daemon=True)
+    # set by a Ray that this process has had; Ray's processes read it, but no more the copy that starts them
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    process = context.Process(target=_redirected, args=(output, environment, function, arguments), daemon=True)
     process.start()
     return process
 
