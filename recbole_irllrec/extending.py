@@ -19,6 +19,7 @@ from .data.text import narrowed, tables
 from .data.tokens import escape_tokens
 from .errors import IRLLRecError
 from .model.folding import folds_in, item_weights
+from .model.linear import binary
 from .scorer import Scorer
 from .tables.table_file import rows_present
 
@@ -116,7 +117,7 @@ def extend(served: Scorer, items: NewItems | None = None, histories: pd.DataFram
     people, item_ids = _read(served, pairs, new_names)
     shape = (len(served.user_tokens) + int((people.known == 0).sum()), len(served.item_tokens) + len(new_names))
     added = csr_matrix((np.ones(len(pairs), np.float32), (people.places[people.codes], item_ids)), shape)
-    train, known = (_binary(_grown(each, shape) + added) for each in (served.train_items, served.known_items))
+    train, known = (binary(_grown(each, shape) + added) for each in (served.train_items, served.known_items))
     kind, embeddings = (None, None) if items is None else _embeddings(served, items)
     vectors, weights = _vectors_and_weights(served, embeddings, train, people)
     new_users = people.names[people.known == 0]
@@ -252,9 +253,3 @@ def _grown(matrix: csr_matrix, shape: tuple[int, int]) -> csr_matrix:
     grown = matrix.copy()
     grown.resize(shape)
     return grown
-
-
-def _binary(matrix: csr_matrix) -> csr_matrix:
-    matrix = matrix.tocsr()
-    matrix.data[:] = 1
-    return matrix

@@ -23,7 +23,7 @@ class Likeness:
 
     def __init__(self, served: Scorer):
         self._train_items = served.train_items
-        self._vectors = None if served.embeddings is None else _unit(*served.embeddings)
+        self._vectors = None if served.embeddings is None else unit_vectors(*served.embeddings)
 
     @property
     def by_vectors(self) -> bool:
@@ -59,7 +59,11 @@ class Likeness:
         return np.concatenate(places), np.concatenate(cosines)
 
 
-def _unit(users: Tensor, items: Tensor) -> Tensor:
-    """Items' vectors of length 1, without the numbers that are the same for all users."""
+def unit_vectors(users: Tensor, items: Tensor) -> Tensor:
+    """Items' vectors of length 1, without the numbers that are the same for all users, which say how popular they are.
+
+    Args:
+        users: [n_users, d]; items: [n_items, d], of a model, with the padding.
+    """
     telling = (users[1:] != users[1:2]).any(dim=0)
     return torch.nn.functional.normalize(items[:, telling] if telling.any() else items, dim=1).float()

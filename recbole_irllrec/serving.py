@@ -20,6 +20,7 @@ from .data.new_rows import interactions, new_items
 from .data.text import Made
 from .errors import IRLLRecError
 from .extending import Extended, extend
+from .model.linear import binary
 from .safe_loading import load
 from .scorer import Scorer
 
@@ -202,7 +203,4 @@ def _pairs(parts) -> csr_matrix:
         np.concatenate([np.asarray(part.inter_feat[field]) for part in parts])
         for field in (first.uid_field, first.iid_field)
     )
-    matrix = csr_matrix((np.ones(len(users), np.float32), (users, items)), (first.user_num, first.item_num))
-    matrix.sum_duplicates()
-    matrix.data[:] = 1
-    return matrix
+    return binary(csr_matrix((np.ones(len(users), np.float32), (users, items)), (first.user_num, first.item_num)))

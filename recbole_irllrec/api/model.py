@@ -20,7 +20,6 @@ import torch
 import yaml
 from recbole.data.interaction import Interaction
 from scipy.sparse import issparse
-from torch.nn import functional as F
 
 from .. import __version__, export
 from ..data.new_rows import id_column, id_names
@@ -28,6 +27,7 @@ from ..errors import IRLLRecError
 from ..explain import Explainer, most_similar
 from ..files import atomic_write
 from ..guest import as_guest
+from ..likeness import unit_vectors
 from ..model.folding import item_weights
 from ..model.wearing import embeddings_of
 from ..recommend import ids_of, recommend
@@ -273,14 +273,12 @@ class Recommender:
     def _similarity(self) -> tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], str] | None:
         """A function of items [n] and others [m] that gives [n, m] similarities, and what they are of, if known."""
         scorer = self._scorer
-        items = None if scorer.embeddings is None else scorer.embeddings[1]
-        if items is not None and scorer.model.settings.item_bias:
-            items = items[:, :-1]  # without what says how popular an item is
-        weights = None if items is not None else item_weights(scorer.model)
-        if items is None and weights is None and (embeddings := embeddings_of(scorer.model)):
-            items = embeddings[1]
-        if items is not None:
-            unit = F.normalize(items.float()).cpu().numpy()
+        embeddings = scorer.embeddings
+        weights = None if embeddings else item_weights(scorer.model)
+        if embeddings is None and weights is None:
+            embeddings = embeddings_of(scorer.model)
+        if embeddings is not None:
+            unit = unit_vectors(*embeddings).cpu().numpy()
             return lambda some, others: unit[some] @ unit[others].T, "vectors"
         if weights is None:
             return None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from scipy.sparse import csr_matrix, hstack, spmatrix, vstack
+from scipy.sparse import csr_matrix, hstack, spmatrix
 from torch import Tensor, nn
 
 from ..errors import IRLLRecError
@@ -116,8 +116,9 @@ class LinearPart(nn.Module):
             values = found.gather(1, places).cpu().numpy().reshape(-1)
             rows = csr_matrix((values, places.cpu().numpy().reshape(-1), starts), (n_new, n_items))
             further = rows.T.tocsr()
-        known = hstack([self.matrix, further])
-        return vstack([known, csr_matrix((n_new, n_items + n_new), dtype=np.float32)]).tocsr()
+        made = hstack([self.matrix, further], format="csr")
+        made.resize(n_items + n_new, n_items + n_new)
+        return made
 
     @property
     def _centre(self) -> Tensor:

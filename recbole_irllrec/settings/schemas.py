@@ -99,7 +99,6 @@ class AlignmentTerms(Part):
         *("profile_weight", "pairwise_weight", "translation_weight", "matching_weight", "reconstruction_weight"),
     )
     linear_weight: float = 0.0  # of models with the part `LinearSettings`
-    linear_text_weight: float = 0.0
     profile_weight: float = 0.0
     pairwise_weight: float = 0.0
     translation_weight: float = 0.0
@@ -110,11 +109,6 @@ class AlignmentTerms(Part):
     def uses_profiles(self) -> bool:
         """Whether any loss term reads the profile texts."""
         return self.profile_weight > 0 or self.reconstruction_weight > 0
-
-    @property
-    def linear_reads_text(self) -> bool:
-        """Whether a linear part reads the items' texts."""
-        return self.linear_weight > 0 and self.linear_text_weight > 0
 
     @property
     def uses_intents(self) -> bool:
@@ -128,12 +122,11 @@ class AlignmentTerms(Part):
 
     @property
     def text_kinds(self) -> tuple[str, ...]:
-        profiles = self.uses_profiles or (self.linear_reads_text and not self.uses_intents)
-        return ("profile",) * profiles + ("intent",) * self.uses_intents
+        return ("profile",) * self.uses_profiles + ("intent",) * self.uses_intents
 
     @classmethod
     def without_text(cls) -> dict[str, float]:
-        return {name: 0.0 for name in (*cls.WEIGHTS, "linear_text_weight") if name in cls.names()}
+        return {name: 0.0 for name in cls.WEIGHTS if name in cls.names()}
 
 
 class ContrastSettings(Part):
@@ -195,7 +188,7 @@ class UnseenItemsSettings(Part):
 
 
 class LinearSettings(Part):
-    """A closed form whose scores are added to the encoder's."""
+    """A closed form whose scores are added to the encoder's; before the alignment's part among a class's bases."""
 
     part = "linear"
     linear_weight: float = Weight
@@ -203,6 +196,15 @@ class LinearSettings(Part):
     linear_text_weight: float = Weight
     linear_popularity_discount: float = Weight
     linear_neighbours: int = Count
+
+    @property
+    def text_kinds(self) -> tuple[str, ...]:
+        reads_text = self.linear_weight > 0 and self.linear_text_weight > 0
+        return super().text_kinds or ("profile",) * reads_text
+
+    @classmethod
+    def without_text(cls) -> dict[str, float]:
+        return super().without_text() | {"linear_text_weight": 0.0}
 
 
 class EncoderSettings(RecommenderSettings, PresetSettings):
