@@ -173,7 +173,7 @@ def test_new_items_and_users_have_both_parts(trained):
 
 def test_a_checkpoint_from_before_has_no_linear_part(trained, tmp_path):
     """Whatever has been tuned since."""
-    checkpoint = trained.checkpoint("IRLLRec", epochs=2)
+    checkpoint = trained.checkpoint("IRLLRec", epochs=2)  # without
     state = torch.load(checkpoint, weights_only=False)
     for name in LinearSettings.names():
         del state["config"]["settings"][name]

@@ -9,7 +9,8 @@ from recbole.quick_start import run_recbole
 
 from recbole_irllrec.serving import Served, serve
 
-SETTINGS = {"train_batch_size": 256, "learning_rate": 0.01, "embedding_size": 16, "show_progress": False}
+# without a linear part, of which `test_linear_part` tells: their scores are products of vectors
+SETTINGS = {"train_batch_size": 256, "learning_rate": 0.01, "embedding_size": 16, "show_progress": False, "linear_weight": 0}
 NO_TEXT = dict.fromkeys(["profile_weight", "pairwise_weight", "translation_weight", "matching_weight"], 0)
 
 

@@ -23,7 +23,8 @@ from recbole_irllrec.tables.intents import IntentTable
 warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
 QUIET = {"show_progress": False, "epochs": 1, "metrics": ["Recall", "NDCG"], "topk": [20], "valid_metric": "NDCG@20"}
 # what stands in properties/model/IRLLRec.yaml, whatever was tuned for a data set
-OUR_DEFAULTS = defaults("IRLLRec", "none", {}, yaml.SafeLoader)
+# but for the linear part, which no step has to do with
+OUR_DEFAULTS = defaults("IRLLRec", "none", {}, yaml.SafeLoader) | {"linear_weight": 0.0}
 
 
 @contextmanager

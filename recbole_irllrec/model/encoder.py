@@ -77,6 +77,7 @@ class GraphEncoder(LightGCN):
         if self.settings.interaction_weight is not None:
             _refuse_weights(dataset, self.settings.interaction_weight)
         super().__init__(config, dataset)
+        self.settings = self.settings.of_data(self.graph.n_items)
         self.linear = None
         if self.settings.item_bias:
             self.item_bias = nn.Parameter(torch.zeros(self.graph.n_items, 1))

@@ -4,9 +4,12 @@ A model's settings are a schema put together from parts. The defaults and meanin
 ``properties/settings/<part>.yaml``, those of a model's own in ``properties/model/<Model>.yaml``.
 """
 
-from typing import Annotated, ClassVar, Literal
+import logging
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+_log = logging.getLogger(__name__)
 
 Weight = Field(ge=0, allow_inf_nan=False)
 Temperature = Field(gt=0, allow_inf_nan=False)
@@ -39,6 +42,10 @@ class Part(BaseModel):
     def text_kinds(self) -> tuple[str, ...]:
         """The kinds of text that a model with these settings reads: 'profile', 'intent', both or none."""
         return ()
+
+    def of_data(self, n_items: int) -> Self:
+        """With what depends on the data, in place of 'auto'; the log says it and why."""
+        return self
 
     @classmethod
     def without_text(cls) -> dict[str, float]:
@@ -98,7 +105,7 @@ class AlignmentTerms(Part):
     WEIGHTS: ClassVar[tuple[str, ...]] = (
         *("profile_weight", "pairwise_weight", "translation_weight", "matching_weight", "reconstruction_weight"),
     )
-    linear_weight: float = 0.0  # of models with the part `LinearSettings`
+    linear_weight: float | Literal["auto"] = 0.0  # of models with the part `LinearSettings`
     profile_weight: float = 0.0
     pairwise_weight: float = 0.0
     translation_weight: float = 0.0
@@ -191,7 +198,10 @@ class LinearSettings(Part):
     """A closed form whose scores are added to the encoder's; before the alignment's part among a class's bases."""
 
     part = "linear"
-    linear_weight: float = Weight
+    AUTO_WEIGHT: ClassVar[float] = 1.5
+    AUTO_ITEMS: ClassVar[int] = 20_000  # while weights are found for so many, 5 GB are held
+
+    linear_weight: Annotated[float, Weight] | Literal["auto"]
     linear_reg_weight: float = Field(gt=0, allow_inf_nan=False)
     linear_text_weight: float = Weight
     linear_popularity_discount: float = Weight
@@ -199,8 +209,19 @@ class LinearSettings(Part):
 
     @property
     def text_kinds(self) -> tuple[str, ...]:
-        reads_text = self.linear_weight > 0 and self.linear_text_weight > 0
+        reads_text = self.linear_weight != 0 and self.linear_text_weight > 0
         return super().text_kinds or ("profile",) * reads_text
+
+    def of_data(self, n_items: int) -> Self:
+        if self.linear_weight != "auto":
+            return self
+        few = n_items <= self.AUTO_ITEMS
+        weight = self.AUTO_WEIGHT if few else 0.0
+        _log.info(
+            "linear_weight: auto is %g here: there are %s items, %s than %s.",
+            *(weight, f"{n_items:,}", "no more" if few else "more", f"{self.AUTO_ITEMS:,}"),
+        )
+        return self.model_copy(update={"linear_weight": weight})
 
     @classmethod
     def without_text(cls) -> dict[str, float]:

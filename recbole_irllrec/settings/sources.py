@@ -20,6 +20,9 @@ from .. import zoo
 from ..errors import IRLLRecError
 
 
+_BEFORE = {"linear_weight": 0.0}  # what was done before there was a setting, where its default does something else
+
+
 def read_settings(config) -> Any:
     """Check the settings of a RecBole ``Config`` and return what its model, one of ours, adds to RecBole's.
 
@@ -106,7 +109,7 @@ def _complete(config, names: Iterable[str]) -> None:
     """
     missing = [name for name in names if name not in config]
     if missing:
-        known = defaults(config["model"], "", {"preset": config["preset"]}, yaml.SafeLoader)
+        known = defaults(config["model"], "", {"preset": config["preset"]}, yaml.SafeLoader) | _BEFORE
         for name in missing:
             config[name] = known[name]
 
