@@ -11,12 +11,12 @@ from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import get_model, get_trainer
 from text_files import TEST, VALID, write_dataset
 from text_files import TRAIN as SMALL_TRAIN
+from trained import NO_TEXT
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.evaluation import measured
 
 TRAIN = [*SMALL_TRAIN, ("u4", "i5")]  # else one of the users would know all items
-NO_TEXT = {"profile_weight": 0, "pairwise_weight": 0, "translation_weight": 0, "matching_weight": 0}
 
 
 def loaders(folder, model="IRLLRec", **settings):

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
-from trained import NO_TEXT
+from trained import ALIGNMENT, SETTINGS, train
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.export import vectors
@@ -121,7 +121,12 @@ def test_the_strongest_weights_are_kept_and_scores_are_standardised(case, n_kept
 
 @pytest.mark.parametrize(
     ("model", "more"),
-    [("IRLLRec", {}), ("IRLLRec", NO_TEXT), ("IRLLRec", {"ranking_loss": "bpr"}), ("IRLLRecSimGCL", {})],
+    [
+        ("IRLLRec", {}),
+        ("IRLLRec", dict.fromkeys(ALIGNMENT, 0)),
+        ("IRLLRec", {"ranking_loss": "bpr"}),
+        ("IRLLRecSimGCL", {}),
+    ],
 )
 def test_scores_are_those_of_vectors_and_of_the_part(trained, model, more):
     served = trained.served(model, epochs=2, **LINEAR, **more)
@@ -179,3 +184,16 @@ def test_a_checkpoint_from_before_has_no_linear_part(trained, tmp_path):
         del state["config"]["settings"][name]
     torch.save(state, old := tmp_path / "old.pth")
     torch.testing.assert_close(serve(old).score(torch.arange(1, 9)), serve(checkpoint).score(torch.arange(1, 9)))
+
+
+@pytest.mark.parametrize(("most", "model"), [(150, "IRLLRec"), (149, "IRLLRec"), (150, "IRLLRecSimGCL")])
+def test_by_default_it_is_there_where_the_items_are_few(most, model, small, monkeypatch, tmp_path, caplog):
+    """And the log says so; with no text either."""
+    monkeypatch.setattr(LinearSettings, "AUTO_ITEMS", most)
+    few = most == 150
+    settings = {**SETTINGS, **dict.fromkeys(ALIGNMENT, 0), **small, "linear_weight": "auto"}
+    with caplog.at_level(logging.INFO):
+        served = serve(train(tmp_path, model, "small", **settings))
+    assert (served.model.linear is not None) == few == (served.vectors is None)
+    said = "1.5 here: there are 150 items, no more than 150" if few else "0 here: there are 150 items, more than 149"
+    assert f"linear_weight: auto is {said}." in caplog.text

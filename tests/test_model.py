@@ -11,13 +11,12 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.quick_start import run_recbole
 from recbole.utils import FeatureType, get_model, get_trainer, init_seed
+from trained import NO_TEXT
 
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.model import losses
 from recbole_irllrec.model.graph import InteractionGraph, draw_neighbours, dropped, interaction_intents, propagate
 from recbole_irllrec.model.irllrec import IRLLRec
-
-NO_TEXT = {"profile_weight": 0, "pairwise_weight": 0, "translation_weight": 0, "matching_weight": 0}
 
 
 def train(config, epochs):

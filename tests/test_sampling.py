@@ -4,7 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_model import NO_TEXT, batch_of, random_case
+from test_model import batch_of, random_case
+from trained import NO_TEXT
 
 from recbole_irllrec.model.irllrec import IRLLRec
 from recbole_irllrec.model.sampling import contrast_sets, sample_nodes, sample_triples

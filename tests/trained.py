@@ -10,8 +10,15 @@ from recbole.quick_start import run_recbole
 from recbole_irllrec.serving import Served, serve
 
 # without a linear part, of which `test_linear_part` tells: their scores are products of vectors
-SETTINGS = {"train_batch_size": 256, "learning_rate": 0.01, "embedding_size": 16, "show_progress": False, "linear_weight": 0}
-NO_TEXT = dict.fromkeys(["profile_weight", "pairwise_weight", "translation_weight", "matching_weight"], 0)
+SETTINGS = {
+    "train_batch_size": 256,
+    "learning_rate": 0.01,
+    "embedding_size": 16,
+    "show_progress": False,
+    "linear_weight": 0,
+}
+ALIGNMENT = ["profile_weight", "pairwise_weight", "translation_weight", "matching_weight"]
+NO_TEXT = dict.fromkeys([*ALIGNMENT, "linear_weight"], 0)
 
 
 def train(folder: Path, model: str, dataset: str, **config) -> Path:

@@ -209,7 +209,8 @@ class LinearSettings(Part):
 
     @property
     def text_kinds(self) -> tuple[str, ...]:
-        reads_text = self.linear_weight != 0 and self.linear_text_weight > 0
+        """'auto' makes use of what is read anyway, and asks for no text where nothing else does."""
+        reads_text = self.linear_weight not in ("auto", 0) and self.linear_text_weight > 0
         return super().text_kinds or ("profile",) * reads_text
 
     def of_data(self, n_items: int) -> Self:

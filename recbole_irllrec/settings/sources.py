@@ -19,7 +19,6 @@ from recbole.utils.argument_list import (
 from .. import zoo
 from ..errors import IRLLRecError
 
-
 _BEFORE = {"linear_weight": 0.0}  # what was done before there was a setting, where its default does something else
 
 
