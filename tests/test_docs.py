@@ -190,7 +190,7 @@ def test_a_small_sweep():
     assert "on validation" in said and said.count("recall@10") == 2 and "User 196" in said
 
 
-@pytest.mark.parametrize("page", sorted([*DOCS.glob("*.md"), *DOCS.parent.glob("*.md")]), ids=lambda path: path.name)
+@pytest.mark.parametrize("page", sorted([*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")]), ids=lambda path: path.name)
 def test_links_lead_somewhere(page):
     for target, _, anchor in re.findall(r"\]\(([^)#:]*)(#([^):]*))?\)", page.read_text(encoding="utf-8")):
         there = page.parent / target if target else page

@@ -1,6 +1,7 @@
 """The documentation as a site: built without a warning, with links that lead somewhere, asking no other host."""
 
 import os
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -9,6 +10,8 @@ from urllib.parse import unquote, urldefrag
 
 import browser
 import pytest
+
+from recbole_irllrec import zoo
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://example.org/somebody/recbole-irllrec"
@@ -84,3 +87,17 @@ def test_docstrings_are_there(pages, site):
     interface = pages[site / "reference" / "interface" / "index.html"]
     names = ("api.fit", "api.load", "api.Model.recommend", "own_models.register", "model.encoder.GraphEncoder.encode")
     assert {f"recbole_irllrec.{name}" for name in names} <= interface.ids
+
+
+ROW = r"<td><code>(\w+)</code></td>\s*<td><code>([^<]+)</code></td>\s*<td>(.*?)</td>\s*<td>(.*?)</td>"
+
+
+def test_every_setting_of_every_model_is_told(site):
+    told = {}
+    for page in (site / "reference" / "settings", *sorted((site / "models").iterdir())):
+        if page.is_dir():
+            rows = re.findall(ROW, (page / "index.html").read_text(encoding="utf-8"))
+            told |= {name: (kind, meaning) for name, _, kind, meaning in rows}
+    names = {name for model in zoo.models() for name in model.settings.names()}
+    assert {"n_intents", "drop_ratio", "text_share", "default_encoder"} <= names
+    assert {name: told.get(name) for name in names if not all(told.get(name, (None,)))} == {}
