@@ -64,9 +64,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     def followed(link: re.Match) -> str:
         folder, name = link.groups()
         parts = [link[0], table(folder, name)]
-        if folder == "model":
+        if folder == "model" and (model := zoo.find(name)):
             there = posixpath.relpath(SHARED, posixpath.dirname(page.file.src_uri))
-            kinds = [part.replace("_", " ") for part in zoo.find(name).settings.parts()]
+            kinds = [part.replace("_", " ") for part in model.settings.parts()]
             links = [f"[{kind}]({there}#{kind.replace(' ', '-')})" for kind in kinds]
             parts.append(f"Shared with other models: {', '.join(links)}.")
         return "\n\n".join(parts)
