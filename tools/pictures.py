@@ -44,10 +44,10 @@ class Row(NamedTuple):
 
 
 ROWS = (
-    Row("IRLLRec, 64 wide, with a linear part", "IRLLRec with a linear part", True),
+    Row("IRLLRec, 64 wide, with a linear part", "IRLLRec, 64 wide, with a linear part", True),
     Row("WeightedEASE", "WeightedEASE, that part by itself", True),
     Row("CollectiveEASE", "CollectiveEASE", True),
-    Row("IRLLRec", "IRLLRec", True),
+    Row("IRLLRec", "IRLLRec without it, 256 wide", True),
     Row("L3AE", "L3AE", True),
     Row("IRLLRec-without-text", "IRLLRec without text", False),
     Row("EASE", "EASE", False),
@@ -135,7 +135,7 @@ def results(summary: Path) -> str:
     """
     with open(summary, encoding="utf-8", newline="") as file:
         found = {row["model"]: row for row in csv.DictReader(file)}
-    left, length, most = 250, 400, max(float(found[row.model][METRIC]) for row in ROWS)
+    left, length, most = 320, 400, max(float(found[row.model][METRIC]) for row in ROWS)
     parts, told = [], []
     for n, (model, label, reads_text) in enumerate(ROWS):
         row, y = found[model], 40 + 30 * n
@@ -156,7 +156,7 @@ def results(summary: Path) -> str:
         f'<rect class="bar" x="{left + 200}" y="{below}" width="14" height="14"/>',
         words(left + 222, below + 12, "does without", "small"),
     ]
-    return picture(790, below + 30, "NDCG@20 on citeulike-a", "; ".join(told) + ".", parts)
+    return picture(850, below + 30, "NDCG@20 on citeulike-a", "; ".join(told) + ".", parts)
 
 
 def main() -> None:
