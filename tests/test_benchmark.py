@@ -105,7 +105,12 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
     Path("spaces/IRLLRec.yaml").write_text("# Few,\n# for the time.\nedge_dropout: {uniform: [0, 0.2]}\n# no more\n")
     started = []
     start_run = Pool._start
-    monkeypatch.setattr(Pool, "_start", lambda self, job: started.append(len(self.running) + 1) or start_run(self, job))
+
+    def counted(self, *what):
+        started.append(len(self.running) + 1)
+        return start_run(self, *what)
+
+    monkeypatch.setattr(Pool, "_start", counted)
     models = ["IRLLRec", "IRLLRec-without-text", "no profiles"]
     row = "{model: 'IRLLRec:published', settings: {profile_weight: 0, pairwise_weight: 1e-2}}"
     Path("rows.yaml").write_text(f"no profiles: {row}")
