@@ -20,7 +20,7 @@ from recbole_irllrec.benchmark.execute import execute
 from recbole_irllrec.benchmark.plan import Options, continued, read_variants, referred, rows, shared
 from recbole_irllrec.benchmark.results import begin, read_plan, read_results, write_plan
 from recbole_irllrec.cluster import connected
-from recbole_irllrec.runs import config_of, load_splits
+from recbole_irllrec.runs import config_of, load_splits, progress
 from recbole_irllrec.runs.fingerprints import fingerprint
 from recbole_irllrec.runs.folder import Key, read_record
 from recbole_irllrec.runs.pool import Pool, Resources
@@ -116,7 +116,9 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
     Path("rows.yaml").write_text(f"no profiles: {row}")
     asked = [*ARGUMENTS, "--epochs", 1, "--max-concurrent", 2, "--config-files", "tiny.yaml"]
     asked += ["--models", ",".join(models[:2]), "--variants", "rows.yaml"]
-    run(*asked, "--reference", "no profiles")
+    monkeypatch.setattr(progress, "_SELDOM", (0.0, 0.0))
+    said = run(*asked, "--reference", "no profiles").stderr
+    assert re.search(r"left\] under way: .*: epoch 1 of 1, NDCG@5 0\.\d{4}, ", said)
     assert max(started) == min(2, os.cpu_count())
     plan, before = read_plan(OUT), records()
     losses = {}
