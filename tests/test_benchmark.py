@@ -20,7 +20,7 @@ from recbole_irllrec.benchmark.execute import execute
 from recbole_irllrec.benchmark.plan import Options, continued, read_variants, referred, rows, shared
 from recbole_irllrec.benchmark.results import begin, read_plan, read_results, write_plan
 from recbole_irllrec.cluster import connected
-from recbole_irllrec.runs import config_of, load_splits
+from recbole_irllrec.runs import config_of, load_splits, progress
 from recbole_irllrec.runs.fingerprints import fingerprint
 from recbole_irllrec.runs.folder import Key, read_record
 from recbole_irllrec.runs.pool import Pool, Resources
@@ -105,13 +105,20 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
     Path("spaces/IRLLRec.yaml").write_text("# Few,\n# for the time.\nedge_dropout: {uniform: [0, 0.2]}\n# no more\n")
     started = []
     start_run = Pool._start
-    monkeypatch.setattr(Pool, "_start", lambda self, job: started.append(len(self.running) + 1) or start_run(self, job))
+
+    def counted(self, *what):
+        started.append(len(self.running) + 1)
+        return start_run(self, *what)
+
+    monkeypatch.setattr(Pool, "_start", counted)
     models = ["IRLLRec", "IRLLRec-without-text", "no profiles"]
     row = "{model: 'IRLLRec:published', settings: {profile_weight: 0, pairwise_weight: 1e-2}}"
     Path("rows.yaml").write_text(f"no profiles: {row}")
     asked = [*ARGUMENTS, "--epochs", 1, "--max-concurrent", 2, "--config-files", "tiny.yaml"]
     asked += ["--models", ",".join(models[:2]), "--variants", "rows.yaml"]
-    run(*asked, "--reference", "no profiles")
+    monkeypatch.setattr(progress, "_SELDOM", (0.0, 0.0))
+    said = run(*asked, "--reference", "no profiles").stderr
+    assert re.search(r"left\] under way: .*: epoch 1 of 1, NDCG@5 0\.\d{4}, ", said)
     assert max(started) == min(2, os.cpu_count())
     plan, before = read_plan(OUT), records()
     losses = {}

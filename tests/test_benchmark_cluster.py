@@ -57,6 +57,6 @@ def test_a_node_and_then_the_driver_are_lost():
     assert again.returncode == 0, said[-3000:]
     records = {file: file.read_bytes() for file in OUT.glob("*/*.json")}
     assert len(records) == 10 and before.items() <= records.items() and 5 <= len(before) < 10
-    assert said.count("BPR, a trial:") + said.count("BPR, seed") == 10 - len(before) and "failed" not in said
+    assert said.count("] BPR, a trial:") + said.count("] BPR, seed") == 10 - len(before) and "failed" not in said
     # what the lost node was at has begun again by itself, and no other run has
-    assert Path("first").read_text().count("BPR, a trial:") <= len(before)
+    assert Path("first").read_text().count("] BPR, a trial:") <= len(before)

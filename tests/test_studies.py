@@ -100,7 +100,7 @@ def test_each_study_as_the_page_and_the_help_tell(made):
         first = paragraph.split("\n\n")[1]
         assert "{" not in first
         assert first in said and "p is that of Wilcoxon's" in first
-        assert page.count("plotly-graph-div") >= 1 and "<script src" not in page
+        assert page.count('class="plotly-graph-div') >= 1 and "<script src" not in page
         assert latex.count("\\toprule") == latex.count("\\begin{tabular}") >= 1
         assert numbers.count("\n") > 2
 

@@ -262,12 +262,12 @@ def test_when_every_trial_fails(tmp_path):
 def test_a_test_and_a_seed_that_fail_are_told_and_tried_again(ray_here, tmp_path, monkeypatch, capsys):
     splits, plan = tiny(tmp_path), plan_of(BPR, n_trials=1, n_seeds=3)
 
-    def unlucky(job, splits, threads):
+    def unlucky(job, splits, threads, tell):
         if job.settings.get("seed") == 2021:
             raise RuntimeError("no such luck")
         if job.settings.get("seed") != 2022:
             raise ValueError("none at all")  # the best, which is only tested
-        return work(job, splits, threads)
+        return work(job, splits, threads, tell)
 
     with monkeypatch.context() as patch:
         patch.setattr(pool, "_work", unlucky)
