@@ -10,22 +10,22 @@ RELEASE = "1.2.1"
 
 
 @cache
-def folder() -> Path | None:
-    """Where it is; None if it is not there."""
+def _origin() -> Path | None:
+    """The file that an import of it would run first; None if there is none."""
     spec = importlib.util.find_spec("recbole")
-    return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
+    return Path(spec.origin) if spec is not None and spec.origin is not None else None
 
 
 def fits() -> bool:
     """Whether the release is there that this package is made for."""
-    there = folder()
-    return there is not None and f'__version__ = "{RELEASE}"' in (there / "__init__.py").read_text(encoding="utf-8")
+    origin = _origin()
+    return origin is not None and f'__version__ = "{RELEASE}"' in origin.read_text(encoding="utf-8")
 
 
 def models_of(kind: str) -> list[Path]:
     """The files of its models of a kind, such as ``general``."""
-    there = folder()
-    return [] if there is None else list((there / "model" / f"{kind}_recommender").glob("[a-z]*.py"))
+    origin = _origin()
+    return [] if origin is None else list(origin.parent.glob(f"model/{kind}_recommender/[a-z]*.py"))
 
 
 def module_of(kind: str, model: str) -> str | None:
