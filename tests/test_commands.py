@@ -110,6 +110,7 @@ def test_every_help_ends_with_an_example():
 
 # What an example asks for, and less of it, for the time; docs/studies.md has the study's, which test_studies runs.
 LESS = {
+    "ml-100k": "small",
     "--models IRLLRec,LightGCN,EASE --seeds 5": "--models IRLLRec,EASE --seeds 1 --samples 0",
     "--samples 30": "--samples 1",
     "--epochs=50": "--epochs=1 --show_progress=False",
@@ -119,12 +120,12 @@ ELSEWHERE = "irllrec study controls my-data --seeds 2"
 
 
 def write_files(small: str) -> None:
-    """What the examples name: ml-100k, in small, files to convert, vectors, new items and histories."""
-    Path("dataset/ml-100k").mkdir(parents=True)
+    """What the examples name: the data set, files to convert, vectors, new items and histories."""
+    Path("dataset/small").mkdir(parents=True)
     for end in ("inter", "item"):
         text = Path(small, "small", f"small.{end}").read_text()
-        Path(f"dataset/ml-100k/ml-100k.{end}").write_text(re.sub(r"\b[ui](?=\d)", "", text))
-    Path("dataset/ml-100k/ml-100k.yaml").write_text("epochs: 1\ntrain_batch_size: 1024\nembedding_size: 8\n")
+        Path(f"dataset/small/small.{end}").write_text(re.sub(r"\b[ui](?=\d)", "", text))
+    Path("dataset/small/small.yaml").write_text("epochs: 1\ntrain_batch_size: 1024\nembedding_size: 8\n")
     write_reviews()
     write_books()
     write_published()
@@ -160,7 +161,7 @@ def test_every_example_runs(small, trained, monkeypatch):
                 program, *arguments = shlex.split(line)
                 done = ended(*arguments, program=program)
                 assert done.returncode == 0, (line, done.stdout[-2000:], done.stderr[-2000:])
-    for written in ("best.parquet", "page.html", "ml-100k.html", "vectors", "plots", "results/ml-100k", "tuning"):
+    for written in ("best.parquet", "page.html", "small.html", "vectors", "plots", "results/small", "tuning"):
         assert Path(written).exists(), written
 
 
