@@ -16,7 +16,7 @@ OUT = Path("results/tiny")
 
 def benchmark(said: str, address: str) -> subprocess.Popen:
     """Start a benchmark of eight drawn settings and two seeds; what it prints goes to a file."""
-    usual = ["benchmark", "--dataset", "tiny", "--data-path", "data", "--models", "BPR", "--tune-samples", "8"]
+    usual = ["benchmark", "tiny", "--data-path", "data", "--models", "BPR", "--samples", "8"]
     usual += ["--seeds", "2", "--epochs", "60", "--metrics", "ndcg", "--topk", "10", "--address", address]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     command = [sys.executable, "-m", "recbole_irllrec.cli.app", *usual]

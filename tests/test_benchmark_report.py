@@ -371,7 +371,6 @@ def test_refused(folder, capsys):
     assert "no benchmark in elsewhere" in refusal(capsys, "benchmark", "report", "elsewhere")
     (folder / PLAN).write_text("[1]")
     assert "benchmark.json is damaged" in refusal(capsys, "benchmark", "report", folder)
-    assert "Name a data set with --dataset" in refusal(capsys, "benchmark")
 
 
 def test_one_writer_at_a_time():

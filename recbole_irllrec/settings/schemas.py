@@ -4,9 +4,12 @@ A model's settings are a schema put together from parts. The defaults and meanin
 ``properties/settings/<part>.yaml``, those of a model's own in ``properties/model/<Model>.yaml``.
 """
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from ..errors import IRLLRecError
 
 Weight = Field(ge=0, allow_inf_nan=False)
 Temperature = Field(gt=0, allow_inf_nan=False)
@@ -310,3 +313,15 @@ class AdditiveEASESettings(TextEASESettings):
 class L3AESettings(TextEASESettings):
     text_reg_weight: float = Field(gt=0, allow_inf_nan=False)
     distillation_weight: float = Weight
+
+
+def refusal(error: Mapping[str, Any], origin: str, value: Any) -> IRLLRecError:
+    """What is said of a setting's impossible value.
+
+    Args:
+        error: pydantic's.
+        origin: where the value comes from, in words.
+        value: what it is.
+    """
+    complaint = error["msg"][0].lower() + error["msg"][1:]
+    return IRLLRecError(f"The setting {error['loc'][0]} ({origin}) is {value!r}: {complaint.replace('input', 'it')}.")

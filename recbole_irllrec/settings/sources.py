@@ -18,6 +18,7 @@ from recbole.utils.argument_list import (
 
 from .. import zoo
 from ..errors import IRLLRecError
+from .schemas import refusal
 
 
 def read_settings(config) -> Any:
@@ -37,10 +38,7 @@ def read_settings(config) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        complaint = first["msg"][0].lower() + first["msg"][1:]
-        raise IRLLRecError(
-            f"The setting {name} ({_origin(config, name)}) is {config[name]!r}: {complaint.replace('input', 'it')}."
-        ) from None
+        raise refusal(first, _origin(config, name), config[name]) from None
 
 
 def defaults(model: str, dataset: str, user_settings: dict[str, Any], yaml_loader) -> dict[str, Any]:

@@ -41,9 +41,7 @@ def _tell(results: Results) -> Told:
     found = f"found@{cutoff}"
     titles = {name: title for name, title in tables.metric_names(results).items() if name in results.users}
     if metric not in titles:
-        raise IRLLRecError(
-            f"Users have no {words.written(results)} of their own: take another one with --valid-metric."
-        )
+        raise IRLLRecError(f"Users have no {words.written(results)} of their own: take another one with --metric.")
     alike = [name for name in titles if name.endswith(f"@{cutoff}")] or [metric]
     of_users = {name: by_interactions(results.users, results.interactions, name) for name in alike}
     of_items = found_by_interactions(results.items, results.of_items, found)
