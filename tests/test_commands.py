@@ -110,8 +110,8 @@ def test_every_help_ends_with_an_example():
 # What an example asks for, and less of it, for the time; docs/studies.md has the study's, which test_studies runs.
 LESS = {
     "ml-100k": "small",
-    "--models IRLLRec,LightGCN,EASE --seeds 5": "--models IRLLRec,EASE --seeds 1 --samples 0",
-    "--samples 30": "--samples 1",
+    "--models IRLLRec,LightGCN,EASE --seeds 5": "--models EASE,Pop --seeds 1 --samples 0",
+    "--samples 30": "--samples 1 --model EASE",
     "--epochs=50": "--epochs=1 --show_progress=False",
     "--model gpt-4o-mini": "--model another --context-length 8192",  # without a download of a vocabulary
 }
