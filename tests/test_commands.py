@@ -19,7 +19,6 @@ from test_imports import TOP
 
 from recbole_irllrec.cli import app, run_recbole
 from recbole_irllrec.cli.commands import RENAMED
-from recbole_irllrec.cluster import connected
 
 
 def every(command=None, path=("irllrec",)) -> Iterator[tuple[str, typer.core.TyperCommand | typer.core.TyperGroup]]:
@@ -111,8 +110,8 @@ def test_every_help_ends_with_an_example():
 # What an example asks for, and less of it, for the time; docs/studies.md has the study's, which test_studies runs.
 LESS = {
     "ml-100k": "small",
-    "--models IRLLRec,LightGCN,EASE --seeds 5": "--models IRLLRec,EASE --seeds 1 --samples 0",
-    "--samples 30": "--samples 1",
+    "--models IRLLRec,LightGCN,EASE --seeds 5": "--models EASE,Pop --seeds 1 --samples 0",
+    "--samples 30": "--samples 1 --model EASE",
     "--epochs=50": "--epochs=1 --show_progress=False",
     "--model gpt-4o-mini": "--model another --context-length 8192",  # without a download of a vocabulary
 }
@@ -144,7 +143,7 @@ def write_files(small: str) -> None:
     Path("visits.csv").write_text("user,item\nsomebody,i3\nsomebody,n1\nu5,n2\n")
 
 
-def test_every_example_runs(small, trained, monkeypatch):
+def test_every_example_runs(small, trained):
     """Each as it stands in its help, but for `LESS`, one after another in a folder."""
     write_files(small["data_path"])
     Path("saved").mkdir()
@@ -153,14 +152,16 @@ def test_every_example_runs(small, trained, monkeypatch):
     lines += [line.strip() for line in run_recbole.EPILOG.splitlines() if line.strip().startswith("run_recbole")][:1]
     taken = {less for less in LESS if any(less in line for line in lines)}
     assert taken == set(LESS) and ELSEWHERE in lines
-    with connected():  # one Ray for all
-        for line in dict.fromkeys(lines):
-            for much, less in LESS.items():
-                line = line.replace(much, less)
-            if line != ELSEWHERE:
-                program, *arguments = shlex.split(line)
-                done = ended(*arguments, program=program)
-                assert done.returncode == 0, (line, done.stdout[-2000:], done.stderr[-2000:])
+    for line in dict.fromkeys(lines):
+        for much, less in LESS.items():
+            line = line.replace(much, less)
+        if not line.startswith("irllrec intents"):  # whose tables are of a split that a benchmark does not take
+            for table in Path("dataset/small").glob("*.parquet"):
+                table.unlink()
+        if line != ELSEWHERE:
+            program, *arguments = shlex.split(line)
+            done = ended(*arguments, program=program)
+            assert done.returncode == 0, (line, done.stdout[-2000:], done.stderr[-2000:])
     for written in ("best.parquet", "page.html", "small.html", "vectors", "plots", "results/small", "tuning"):
         assert Path(written).exists(), written
 
