@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 # where a CPU build of torch lies in pip's find-links, the pinned version resolves to it
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: run test test-slow check clean
+.PHONY: run test test-slow check docs clean
 
 run: $(VENV)/installed
 	$(BIN)/run_recbole --model=IRLLRec --dataset=ml-100k
@@ -24,6 +24,10 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# the pages of docs as a site, in site/
+docs: $(VENV)/installed-dev
+	$(BIN)/mkdocs build --strict
+
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "recbole-irllrec needs Python 3.11 or newer and found none: install one, or name it with make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -39,4 +43,4 @@ $(VENV)/installed-dev: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info

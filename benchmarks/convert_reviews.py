@@ -72,7 +72,7 @@ def main() -> None:
         options = ["--name=generated", "--min-rating=3", f"--k-core={arguments.k_core}"]
         if arguments.metadata:
             generate_metadata(Path(folder, "items.jsonl.gz"), arguments.metadata)
-            options.append(f"--metadata={folder}/items.jsonl.gz")
+            options.append(f"--items={folder}/items.jsonl.gz")
         command = [sys.executable, "-m", "recbole_irllrec.cli.app", "data", "convert", "amazon", path, *options]
         print(f"{path.stat().st_size / 1e9:.2f} GB of reviews", flush=True)
         start = time.perf_counter()

@@ -92,8 +92,8 @@ def convert(
     check_name(name)
     if keep.unseen and not features:
         raise IRLLRecError(
-            "There are no features for --keep-unseen to take users and items from: name their file (--metadata, "
-            "--business, --items, --users), or leave it out."
+            "There are no features for --keep-unseen to take users and items from: name their file (--items, "
+            "--users), or leave it out."
         )
     refuse_overwriting([out / name], force)
     with atomic_folder(out / name) as folder:

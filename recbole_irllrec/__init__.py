@@ -20,15 +20,17 @@ _checkout = Path(__file__).resolve().parent.parent
 if (_checkout / "properties" / "model" / "IRLLRec.yaml").is_file():
     __path__.append(str(_checkout))
 
-from . import hooks, requirements  # noqa: E402  (after the path is complete)
+from . import hooks, recboles  # noqa: E402  (after the path is complete)
 from .errors import IRLLRecError  # noqa: E402
 
 if TYPE_CHECKING:
     from .own_models import register
 
 hooks.install()
-if not requirements.recbole_fits():
-    with requirements.explained():
+if not recboles.fits():
+    from .requirements import explained
+
+    with explained():
         import recbole.quick_start  # noqa: F401  (now, so that what is wrong is said here)
 
 # Imported when first asked for: what models of one's own are made of and by, and models in Python.

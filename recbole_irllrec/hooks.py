@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from .requirements import explained
-
 # RecBole's modules, in the order in which they stand upon each other, and our functions that are called with them.
 _AFTER = {
     "recbole.utils.argument_list": ["registration:extend_arguments"],
@@ -53,6 +51,8 @@ class _Finder:
             execute = spec.loader.exec_module
 
             def exec_module(module: ModuleType) -> None:
+                from .requirements import explained  # whose own imports take a tenth of a second
+
                 with explained():
                     execute(module)
                     _call_after(module)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html
 import json
+from collections.abc import Callable
 from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any
@@ -17,17 +18,35 @@ def html_page(title: str, style: str, body: str) -> str:
     title = html.escape(title)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'  # else phones take it for a wide one
         f'<link rel="icon" href="data:,"><style>{style}</style></head>\n'  # else browsers ask for an icon
         f"<body>\n<h1>{title}</h1>\n{body}\n</body>\n</html>\n"
     )
 
 
-def plots(figures: "dict[str, Figure]") -> str:
-    """Figures under their titles, which are plain text; the first brings plotly along."""
-    return "\n".join(
-        f"<h2>{html.escape(title)}</h2>\n{figure.to_html(full_html=False, include_plotlyjs=n == 0)}"
-        for n, (title, figure) in enumerate(figures.items())
-    )
+def plots(figures: "dict[str, Figure]", below: "Callable[[str, Figure], str]" = lambda _title, _figure: "") -> str:
+    """Figures under their titles, which are plain text; the first brings plotly along.
+
+    Args:
+        figures: by their titles.
+        below: gives what stands below a figure, as HTML.
+    """
+    told = []
+    for n, (title, figure) in enumerate(figures.items()):
+        drawn = figure.to_html(full_html=False, include_plotlyjs=n == 0, config={"responsive": True})
+        told += [f"<h2>{html.escape(title)}</h2>", drawn, below(title, figure)]
+    return "\n".join(told)
+
+
+def download(name: str, content: bytes, kind: str) -> str:
+    """The address of a file that the page itself holds, as the attributes of a link to it.
+
+    Args:
+        name: of the file; plain text.
+        content: what it holds.
+        kind: of content, such as text/csv.
+    """
+    return f'download="{html.escape(name)}" href="data:{kind};base64,{base64.b64encode(content).decode()}"'
 
 
 def page_of_data(name: str, title: str, data: Any) -> str:

@@ -74,7 +74,7 @@ def picture(served: Scorer, path: str, title: str | None = None, how: Map = "tsn
     Raises:
         IRLLRecError: the model compares nothing with texts, too few nodes have any, or there is no such column.
     """
-    named = titles(served, title, "--title")
+    named = titles(served, title, "--title-field")
     n_users, n_items = len(served.user_tokens) - 1, len(served.item_tokens) - 1
     of_users, of_items = (_drawn(n, sample) for n in (n_users, n_items))
     found = _embeddings(served, np.concatenate([of_users, n_users + of_items]), path)

@@ -127,6 +127,11 @@ def load() -> None:
     os.environ |= environment()  # for children that begin elsewhere
 
 
+def expected() -> bool:
+    """Whether there is something to `load`."""
+    return bool(_named() or entry_points(group=ENTRY_POINTS))
+
+
 def load_with(_config: object) -> None:
     """The same when ``recbole.config`` is imported, without which no model has its settings."""
     load()

@@ -144,7 +144,7 @@ def _of_ranking(config: Config) -> list[str]:
     hints = []
     if config["ranking_loss"] == "softmax":
         hints.append(f"a larger softmax_temperature (here {config['softmax_temperature']:g})")
-        if config["softmax_negatives"] != "all":
+        if config["softmax_negatives"] not in ("all", "auto"):
             hints.append("softmax_negatives: all")
         if not config["item_bias"]:
             hints.append("item_bias: True (cosines cannot say that an item is popular)")

@@ -1,4 +1,4 @@
-"""What this package needs beside itself. Imports nothing of it, so that it works where the packages do not."""
+"""What this package needs beside itself. Imports but `recboles` of it, so that it works where the packages do not."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,10 +8,12 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from .recboles import RELEASE
+
 PACKAGE = "recbole-irllrec"
-# Registration and compat rest on this release's look-up places. It is no requirement of the package as pip sees it, and
-# is installed without its own: its metadata, not its code, refuses every current Ray. They stand in setup.py.
-RECBOLE = Requirement("recbole==1.2.1")
+# It is no requirement of the package as pip sees it, and is installed without its own: its metadata, not its code,
+# refuses every current Ray. They stand in setup.py.
+RECBOLE = Requirement(f"recbole=={RELEASE}")
 WITH_NUMPY_1 = Requirement("pyarrow<26")  # later ones refuse it, which pip does not know
 
 
@@ -58,11 +60,6 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def recbole_fits() -> bool:
-    """Whether the release of RecBole is there that this package is made for."""
-    return Need(RECBOLE, _version(RECBOLE.name)).met
 
 
 @contextmanager

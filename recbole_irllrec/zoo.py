@@ -6,12 +6,12 @@ recommender of RecBole.
 """
 
 import importlib
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from . import recboles
 from .settings.schemas import (
     AdditiveEASESettings,
     AlignmentSettings,
@@ -182,8 +182,8 @@ def _aligned_recommender(name: str) -> Model | None:
         base = name.removeprefix(alignment)
         if base in ("", name) or not base.isidentifier():
             continue
-        module = f"recbole.model.general_recommender.{base.lower()}"
-        if importlib.util.find_spec(module) is None:
+        module = recboles.module_of("general", base)
+        if module is None:
             continue
         return Model(
             name,

@@ -234,8 +234,8 @@ def test_every_command():
         ("data", "split", "d"),
         ("intents", "check", "d"),
         ("intents", "generate", "d", "--model=m", "--context-length=4096", "--dry-run"),
-        ("tune", "--model=BPR", "--dataset=d", "--space=space.yaml"),
-        ("benchmark", "--models=BPR", "--dataset=d", "--tune-samples=0"),
+        ("tune", "d", "--model=BPR", "--space=space.yaml"),
+        ("benchmark", "d", "--models=BPR", "--samples=0"),
     ):
         assert "dataset/d/d.inter, line 5: '\"i3" in sentence(ended(*command), "irllrec"), command
 

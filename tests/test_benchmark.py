@@ -20,7 +20,7 @@ from recbole_irllrec.benchmark.execute import execute
 from recbole_irllrec.benchmark.plan import Options, continued, read_variants, referred, rows, shared
 from recbole_irllrec.benchmark.results import begin, read_plan, read_results, write_plan
 from recbole_irllrec.cluster import connected
-from recbole_irllrec.runs import config_of, load_splits
+from recbole_irllrec.runs import config_of, load_splits, progress
 from recbole_irllrec.runs.fingerprints import fingerprint
 from recbole_irllrec.runs.folder import Key, read_record
 from recbole_irllrec.runs.pool import Pool, Resources
@@ -29,8 +29,8 @@ from recbole_irllrec.settings.schemas import AlignmentSettings, IRLLRecSettings
 OUT = Path("results/tiny")
 # NCL makes 1000 clusters of 49 users, which faiss refuses.
 SPACES = {"BPR": "learning_rate: {loguniform: [0.01, 0.1]}", "NCL": "n_layers: {choice: [2]}"}
-ARGUMENTS = ("benchmark", "--dataset", "tiny", "--data-path", "data", "--seeds", 1, "--tune-samples", 2, "--epochs", 3)
-ARGUMENTS += ("--spaces", "spaces", "--metrics", "ndcg,Recall", "--topk", "5,10", "--max-concurrent", 1)
+ARGUMENTS = ("benchmark", "tiny", "--data-path", "data", "--seeds", 1, "--samples", 2, "--epochs", 3)
+ARGUMENTS += ("--space", "spaces", "--metrics", "ndcg,Recall", "--topk", "5,10", "--max-concurrent", 1)
 
 
 @pytest.fixture
@@ -105,13 +105,20 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
     Path("spaces/IRLLRec.yaml").write_text("# Few,\n# for the time.\nedge_dropout: {uniform: [0, 0.2]}\n# no more\n")
     started = []
     start_run = Pool._start
-    monkeypatch.setattr(Pool, "_start", lambda self, job: started.append(len(self.running) + 1) or start_run(self, job))
+
+    def counted(self, *what):
+        started.append(len(self.running) + 1)
+        return start_run(self, *what)
+
+    monkeypatch.setattr(Pool, "_start", counted)
     models = ["IRLLRec", "IRLLRec-without-text", "no profiles"]
     row = "{model: 'IRLLRec:published', settings: {profile_weight: 0, pairwise_weight: 1e-2}}"
     Path("rows.yaml").write_text(f"no profiles: {row}")
     asked = [*ARGUMENTS, "--epochs", 1, "--max-concurrent", 2, "--config-files", "tiny.yaml"]
     asked += ["--models", ",".join(models[:2]), "--variants", "rows.yaml"]
-    run(*asked, "--reference", "no profiles")
+    monkeypatch.setattr(progress, "_SELDOM", (0.0, 0.0))
+    said = run(*asked, "--reference", "no profiles").stderr
+    assert re.search(r"left\] under way: .*: epoch 1 of 1, NDCG@5 0\.\d{4}, ", said)
     assert max(started) == min(2, os.cpu_count())
     plan, before = read_plan(OUT), records()
     losses = {}
@@ -137,7 +144,7 @@ def test_three_boards_of_a_split_with_cold_items():
     """All items, hot ones and cold ones, in every table, plot and test; validation is on all items."""
     write_tiny(Path("data"))
     run("data", "split", "tiny", "--data-path", "data", "--name", "cold", "--cold-items", 0.2, "--seed", 1)
-    asked = [*ARGUMENTS, "--dataset", "cold", "--tune-samples", 0, "--epochs", 1, "--models", "AlphaRec,L3AE,BPR"]
+    asked = ["benchmark", "cold", *ARGUMENTS[2:], "--samples", 0, "--epochs", 1, "--models", "AlphaRec,L3AE,BPR"]
     printed = " ".join(run(*asked, "--metrics", "Recall,NDCG,ItemCoverage", "--out", OUT).stdout.split())
     found = read_results(OUT)
     sizes = found.plan["boards"]
@@ -356,19 +363,19 @@ def test_runs_from_before_a_mend_are_not_taken_for_those_after_it(monkeypatch):
             "There is no metric RMSE of rankings: take some of AveragePopularity, GAUC",
         ),
         (["--models", "BPR", "--topk", "5,0"], "--topk is '5,0': give numbers of at least 1"),
-        (["--models", "BPR", "--valid-metric", "MRR@5"], r"valid_metric is MRR@5, which metrics \['NDCG', 'Recall'\]"),
+        (["--models", "BPR", "--metric", "MRR@5"], r"valid_metric is MRR@5, which metrics \['NDCG', 'Recall'\]"),
         (["--models", "FISM"], "There is no search space for FISM: write FISM.yaml"),
-        (["--models", "BPR", "--dataset", "tinny"], "tinny is not there: correct the data set's name"),
+        (["--models", "BPR", "--data-path", "elsewhere"], "elsewhere/tiny is not there: correct the data set's name"),
         (["--models", "BPR", "--out", "spaces"], "spaces holds other files and no benchmark.json"),
         (["--models", "BPR", "--address", "127.0.0.1:1"], "The Ray address 127.0.0.1:1 cannot be joined"),
-        (["--models", "BPR", "--gpus-per-run", "1"], "Ray finds no GPU"),
+        (["--models", "BPR", "--gpus", "1"], "Ray finds no GPU"),
         (["--models", "BPR", "--reference", "EASE"], "There is no row EASE to refer to: take one of BPR"),
         (["--variants", "spaces/rows.yaml"], "The row a: The setting profile_weight .* is -1"),
         (
-            ["--models", "NGCF", "--spaces", "wrong"],
+            ["--models", "NGCF", "--space", "wrong"],
             "the model NGCF has no setting node_dropuot; did you mean node_dropout",
         ),
-        (["--models", "GRU4Rec", "--tune-samples", "0"], "GRU4Rec is no general recommender but a sequential"),
+        (["--models", "GRU4Rec", "--samples", "0"], "GRU4Rec is no general recommender but a sequential"),
     ],
 )
 def test_refused(here, capsys, monkeypatch, more, words):
@@ -381,7 +388,7 @@ def test_refused(here, capsys, monkeypatch, more, words):
 
 def test_a_split_that_the_settings_do_not_name_is_not_drawn_anew(tmp_path, capsys):
     write_tiny(tmp_path / "data")
-    sentence = refusal(capsys, *ARGUMENTS[:3], "--data-path", tmp_path / "data", "--models", "EASE")
+    sentence = refusal(capsys, *ARGUMENTS[:2], "--data-path", tmp_path / "data", "--models", "EASE")
     assert "tiny.inter is not there" in sentence and "set `benchmark_filename: [train, valid, test]`" in sentence
     assert not Path("results").exists()
 

@@ -16,7 +16,7 @@ OUT = Path("results/tiny")
 
 def benchmark(said: str, address: str) -> subprocess.Popen:
     """Start a benchmark of eight drawn settings and two seeds; what it prints goes to a file."""
-    usual = ["benchmark", "--dataset", "tiny", "--data-path", "data", "--models", "BPR", "--tune-samples", "8"]
+    usual = ["benchmark", "tiny", "--data-path", "data", "--models", "BPR", "--samples", "8"]
     usual += ["--seeds", "2", "--epochs", "60", "--metrics", "ndcg", "--topk", "10", "--address", address]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     command = [sys.executable, "-m", "recbole_irllrec.cli.app", *usual]
@@ -57,6 +57,6 @@ def test_a_node_and_then_the_driver_are_lost():
     assert again.returncode == 0, said[-3000:]
     records = {file: file.read_bytes() for file in OUT.glob("*/*.json")}
     assert len(records) == 10 and before.items() <= records.items() and 5 <= len(before) < 10
-    assert said.count("BPR, a trial:") + said.count("BPR, seed") == 10 - len(before) and "failed" not in said
+    assert said.count("] BPR, a trial:") + said.count("] BPR, seed") == 10 - len(before) and "failed" not in said
     # what the lost node was at has begun again by itself, and no other run has
-    assert Path("first").read_text().count("BPR, a trial:") <= len(before)
+    assert Path("first").read_text().count("] BPR, a trial:") <= len(before)

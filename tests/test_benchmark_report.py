@@ -1,14 +1,18 @@
 """The tables and the report of a benchmark, from stored results; the page in a real browser."""
 
+import base64
 import html
+import io
 import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from browser import look_at
+from browser import look_at, tab
 from command import refusal, run
+from hypothesis import given
+from hypothesis import strategies as st
 from recbole.evaluator.register import metrics_dict
 
 from recbole_irllrec import IRLLRecError, compat
@@ -239,6 +243,97 @@ def test_models_below_popularity(folder):
         assert text.count("less than popularity") == 1
 
 
+@given(st.integers(0, 80))
+def test_no_two_models_share_a_colour(n):
+    names = [f"model {k}" for k in range(n)]
+    found = plots.colours(names)
+    assert list(found) == names and len(set(found.values())) == n
+    assert all(re.fullmatch("#[0-9A-Fa-f]{6}", colour) for colour in found.values())
+
+
+VALUES = st.lists(st.tuples(st.floats(-1, 1), st.none() | st.floats(0, 0.2)), min_size=1, max_size=9)
+
+
+@given(VALUES)
+def test_bars_begin_where_their_differences_show(bars):
+    values = [value for value, _ in bars]
+    deviations = [np.nan if deviation is None else deviation for _, deviation in bars]
+    low, high = plots.axis(values, deviations)
+    reach = np.nan_to_num(deviations)
+    lowest, highest = min(values - reach), max(values + reach)
+    assert low < high and low <= lowest and highest <= high
+    if lowest >= 0:
+        assert low >= 0
+    if highest > lowest:
+        assert highest - lowest >= 0.8 * (high - low) or low == 0
+
+
+def test_models_have_one_colour_in_all_pictures(folder):
+    results = read_results(folder)
+    bars, *others = plots.figures(results).values()
+    of = dict(zip(bars.data[0].x, bars.data[0].marker.color, strict=True))
+    assert list(of) == results.models and len(set(of.values())) == 4
+    for figure in others:
+        for trace in figure.data:
+            assert of[trace.name] in (trace.line.color, trace.marker.color)
+
+
+def test_the_numbers_under_every_picture(folder):
+    """As pandas opens them from the page."""
+    run("benchmark", "report", folder)
+    page = (folder / "report.html").read_text()
+    links = re.findall(r'<a download="([^"]*)" href="data:text/csv;base64,([^"]*)">', page)
+    found = {name: pd.read_csv(io.BytesIO(base64.b64decode(content))) for name, content in links}
+    results = read_results(folder)
+    assert len(found) == len(plots.figures(results)) == 4
+    means = results.runs.groupby("model")[list(METRICS)].mean()
+    for row in found["Test-metrics.csv"].itertuples():
+        assert row.y == pytest.approx(means.loc[row.x, row.series.lower()])
+    curves = found["Learning-curves.csv"]
+    assert curves.groupby("series").size().to_dict() == {"IRLLRec": 15, "IRLLRec:published": 15, "EASE": 1, "NGCF": 5}
+    assert "Bars are means, lines the standard deviation over the seeds, and axes begin where" in page
+
+
+def test_groups_of_users_in_every_form(folder):
+    run("benchmark", "report", folder)
+    table = tables.by_group(read_results(folder))
+    assert table.title.startswith("Recall@5 by the user's number of training interactions")
+    assert table.head[1:] == [f"{n} to {n + 1} (8 users)" for n in (0, 2, 4, 6, 8)]
+    by_name = {row[0].text: row[1:] for row in table.rows}
+    assert {cell.rest for cell in by_name["EASE"]} == {""} and all(cell.rest for cell in by_name["IRLLRec"])
+    assert {cell.rank for cell in by_name["EASE"]} == {1} and {cell.text for cell in by_name["NCL"]} == {"failed"}
+    for file in ("tables.tex", "report.md", "report.html"):
+        assert "number of training interactions, mean" in (folder / file).read_text(), file
+
+
+@pytest.mark.parametrize(
+    "p, written",
+    [(6e-51, "< 0.001"), (0.0, "< 0.001"), (0.00099, "< 0.001"), (0.001, "0.001"), (0.0123, "0.012"), (1.0, "1.000")],
+)
+def test_p_values_as_people_print_them(p, written):
+    assert tables.p_value(p) == written
+
+
+def test_p_values_in_the_texts_and_in_the_file(folder):
+    run("benchmark", "report", folder)
+    assert "| &lt; 0.001 |" in (folder / "report.md").read_text()
+    assert pd.read_csv(folder / "tests.csv")["t"].min() < 1e-9
+    assert r"$<$ 0.001" in (folder / "tables.tex").read_text()
+    for file in ("tables.tex", "report.md"):
+        assert not re.search(r"\de-\d", (folder / file).read_text()), file
+
+
+@pytest.mark.parametrize("width", [1200, 400])
+def test_the_page_is_no_wider_than_the_screen(folder, width):
+    run("benchmark", "report", folder)
+    with tab() as page:
+        page.is_wide(width)
+        page.open((folder / "report.html").resolve().as_uri())
+        wide = "Math.max(...[...document.querySelectorAll('{}')].map((one) => one.getBoundingClientRect().right))"
+        assert page.value("document.documentElement.scrollWidth") <= width
+        assert page.value(wide.format(".plotly-graph-div, table, h2, pre")) <= width and page.console == []
+
+
 def test_curves_by_epoch(folder):
     curves = plots.figures(read_results(folder))["Learning curves"].data
     assert [list(curve.x) for curve in curves if curve.name == "EASE"] == [[1]]
@@ -276,7 +371,6 @@ def test_refused(folder, capsys):
     assert "no benchmark in elsewhere" in refusal(capsys, "benchmark", "report", "elsewhere")
     (folder / PLAN).write_text("[1]")
     assert "benchmark.json is damaged" in refusal(capsys, "benchmark", "report", folder)
-    assert "Name a data set with --dataset" in refusal(capsys, "benchmark")
 
 
 def test_one_writer_at_a_time():

@@ -181,7 +181,7 @@ def test_amazon_of_2018_gzipped_under_any_name():
             {"asin": "0001", "title": "again"},
         ],
     )
-    assert irllrec("data", "convert", "amazon", "reviews", "--metadata=meta.json", "--name=b") == 0
+    assert irllrec("data", "convert", "amazon", "reviews", "--items=meta.json", "--name=b") == 0
     assert lines("b")[1:] == ["A1\t0001\t5\t100", "A2\t0001\t2\t100"]
     assert len(lines("b", "item")) == 2
     features, _ = read_atomic_file("dataset/b/b.item")
@@ -200,7 +200,7 @@ def test_amazon_of_2018_gzipped_under_any_name():
 def test_amazon_of_2014_whose_metadata_is_python():
     write_json("r.json", [{"reviewerID": "A", "asin": "B", "overall": 4, "unixReviewTime": 7, "reviewText": "x"}])
     Path("m.json").write_text("{'asin': 'B', 'title': \"Dune's\", 'categories': [['Books', 'SF'], ['Books']]}\n")
-    assert irllrec("data", "convert", "amazon", "r.json", "--metadata=m.json", "--name=b") == 0
+    assert irllrec("data", "convert", "amazon", "r.json", "--items=m.json", "--name=b") == 0
     features, _ = read_atomic_file("dataset/b/b.item")
     assert features.loc[0, ["title", "categories"]].tolist() == ["Dune's", "Books, SF"]
 
@@ -224,7 +224,7 @@ def test_yelp():
         "business.json", [{"business_id": "b", "name": "Bar", "categories": "Bars, Food", "city": "Y", "state": "AZ"}]
     )
     write_json("user.json", [{"user_id": "u", "name": "Jo", "yelping_since": "2010-01-01", "average_stars": 3.9}])
-    files = ["review.json", "--business=business.json", "--users=user.json"]
+    files = ["review.json", "--items=business.json", "--users=user.json"]
     assert irllrec("data", "convert", "yelp", *files, "--name=y") == 0
     assert lines("y")[1:] == ["u\tb\t4\t86401"]
     assert lines("y", "item")[1:] == ["b\tBar\tBars, Food\tY\tAZ"]
@@ -435,7 +435,7 @@ def test_other_files_are_refused_before_the_reviews_are_read(capsys):
     Path("r.json").write_bytes(REVIEW + b"broken")
     for metadata, words in {"nowhere.json": "no such file", "yelp.json": "line 1, has no asin"}.items():
         Path("yelp.json").write_text('{"business_id": "b"}\n')
-        arguments = ["r.json", "--name=s", f"--metadata={metadata}"]
+        arguments = ["r.json", "--name=s", f"--items={metadata}"]
         sentence = refusal(capsys, "data", "convert", "amazon", *arguments)
         assert metadata in sentence and words in sentence
     assert "yelp.json" in refusal(capsys, "data", "convert", "amazon", "r.json", "yelp.json", "--name=s")

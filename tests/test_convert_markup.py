@@ -108,7 +108,7 @@ def write_amazon(metadata):
     reviews[0]["reviewText"] = "[[VIDEOID:a1]] Good,<br />and &#34;soft&#34;\n"
     Path("r.json").write_text("".join(json.dumps(line) + "\n" for line in reviews))
     Path("m.json").write_text("".join(json.dumps(line) + "\n" for line in metadata))
-    return run("data", "convert", "amazon", "r.json", "--metadata=m.json", "--name=d").stdout
+    return run("data", "convert", "amazon", "r.json", "--items=m.json", "--name=d").stdout
 
 
 def test_amazon_metadata_of_2018():

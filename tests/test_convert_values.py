@@ -175,7 +175,7 @@ def test_metadata_with_nan_null_and_true():
     Path("m.json").write_text(
         "{\"asin\": 'B', 'price': nan, 'title': null, 'brand': NaN, \"x\": true, 'categories': [['Toys']]}\n"
     )
-    said = run("data", "convert", "amazon", "r.json", "--metadata=m.json", "--name=d").stdout
+    said = run("data", "convert", "amazon", "r.json", "--items=m.json", "--name=d").stdout
     assert lines("item") == ["B\t\t\tToys\t\t\t"]
     assert "1  items whose price is missing or no number" in said
 

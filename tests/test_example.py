@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import openai_server
@@ -35,12 +36,35 @@ def test_ml_100k_from_recboles_files_to_a_trained_model(tmp_path):
     assert {entry["path"] for entry in asked} == {"chat/completions", "embeddings"}
 
 
-def test_the_notebook():
-    notebook = json.loads((ROOT / "examples" / "first_steps.ipynb").read_text(encoding="utf-8"))
-    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    assert "EPOCHS = 10" in cells[0]
+def names_of(notebook: str) -> dict:
+    """What the cells of a notebook leave behind, run one after the other with a single epoch."""
+    cells = json.loads((ROOT / "examples" / notebook).read_text(encoding="utf-8"))["cells"]
+    program = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    assert "\nEPOCHS = 10\n" in program
     names: dict = {}
-    for cell in cells:
-        exec(cell.replace("EPOCHS = 10", "EPOCHS = 1"), names)
+    exec(program.replace("EPOCHS = 10", "EPOCHS = 1"), names)
+    return names
+
+
+def test_first_steps():
+    names = names_of("first_steps.ipynb")
     assert names["again"].recommend(k=2).equals(names["model"].recommend(k=2))
     assert set(names["found"]["user"]) == {"visitor"} and [path.name for path in Path().iterdir()] == ["films.irllrec"]
+
+
+def test_own_embeddings():
+    names = names_of("own_embeddings.ipynb")
+    best, scores = names["best"], names["scores"]
+    assert best["score"].tolist() == pytest.approx([scores.loc[row.user, row.item] for row in best.itertuples()], 1e-4)
+    assert not set(names["arrived"]["item"]) & set(names["model"].items) and not list(Path().iterdir())
+    assert len(names["hits"]) / len(names["found"]) > 1.2 * names["at_random"]
+
+
+def test_intents_by_a_language_model(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names = names_of("intents.ipynb")
+    names["server"].shutdown()
+    assert "This run: 220 requests" in capsys.readouterr().out
+    reason = names["model"].explain(5, names["best"]["item"].iloc[0])
+    assert reason.kind in ("profile", "intent") and reason.item_text and reason.user_text
+    assert {"wants", "about"} & set(f"{reason.item_text} {reason.user_text}".split())

@@ -143,7 +143,7 @@ def test_features_and_reviews_that_are_not_there_are_missed(tmp_path, run):
     for side in ("item", "user"):
         (own / f"shop.{side}").unlink()
     said = run("--dry-run").stderr
-    for words in ("No item prompt holds features", "--metadata (amazon)", "--items (csv)", "--users (yelp, csv)"):
+    for words in ("No item prompt holds features", "with --items", "--users (yelp, csv)"):
         assert words in said
     assert "items nothing is known" in said
     write_dataset(tmp_path, reviews=False)
@@ -151,7 +151,7 @@ def test_features_and_reviews_that_are_not_there_are_missed(tmp_path, run):
     said = run("--dry-run").stderr
     assert "No prompt holds a review" in said and "5 of 5 items have words" in said and "nothing is known" not in said
     (own / "shop.item").write_text("item_id:token\tmean:float\ni0\t3\n")
-    assert "--metadata" in sentence(run("--dry-run"))
+    assert "--items" in sentence(run("--dry-run"))
 
 
 def test_nothing_held_out_reaches_a_prompt(tmp_path, run, server):

@@ -144,7 +144,7 @@ def test_the_page_asks_nobody_for_anything(drawn, small):
 )
 def test_models_with_some_of_it(model, settings, there, trained):
     checkpoint = trained.checkpoint(model, **settings)
-    command.run("intents", "plot", checkpoint, "--map", "pca", "--sample", "40", "--title", "class")
+    command.run("intents", "plot", checkpoint, "--map", "pca", "--points", "40", "--title-field", "class")
     assert pd.read_csv("plots/angles.csv").columns.tolist() == ["angle", *there]
     assert pd.read_csv("plots/items.csv")["title"].str.startswith("kind ").all()
     assert pd.read_csv("plots/numbers.csv").query("measure == 'uniformity'")["n"].max() == 40
@@ -155,6 +155,6 @@ def test_what_is_refused(trained, capsys):
         said = command.refusal(capsys, "intents", "plot", checkpoint)
         assert "aligns no embeddings with texts: give one of a model that does, such as IRLLRec" in said
     checkpoint = trained.checkpoint("IRLLRec")
-    said = command.refusal(capsys, "intents", "plot", checkpoint, "--title", "movie")
-    assert "small.item has, of columns of words, title, class, where --title names movie" in said
+    said = command.refusal(capsys, "intents", "plot", checkpoint, "--title-field", "movie")
+    assert "small.item has, of columns of words, title, class, where --title-field names movie" in said
     assert not Path("plots").exists()

@@ -24,6 +24,8 @@ HEAVY = {
     "tiktoken",
     "torch",
 }
+# A tenth of a second each.
+NOT_FOR_HELP = {"packaging", "pydantic", "yaml"}
 
 
 def python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -72,13 +74,28 @@ def test_help_imports_nothing_heavy():
     groups = ["", "data", "data convert", "intents", "benchmark"]
     commands = ["data split", "data describe", "intents generate", "intents embed", "intents show", "intents plot"]
     commands += [f"data convert {kind}" for kind in ("published", "amazon", "yelp", "csv")]
-    commands += ["benchmark report", "study", "recommend", "export", "tune", "doctor"]
+    commands += ["benchmark report", "study", "recommend", "export", "explore", "tune", "doctor"]
     lines = [f"irllrec {name} --help" for name in groups + commands]
     for line, (status, packages, said) in zip(lines, run(*lines), strict=True):
         assert status == 0 and "Usage: irllrec" in said, line
-        assert not packages & HEAVY, line
+        assert not packages & {*HEAVY, *NOT_FOR_HELP}, line
     ((status, packages, said),) = run("run_recbole --help")
-    assert status == 0 and "--key=value" in said and not packages & HEAVY
+    assert status == 0 and "--key=value" in said and not packages & {*HEAVY, *NOT_FOR_HELP}
+
+
+def test_a_group_imports_its_own_commands_alone():
+    """In a process of its own each, as `irllrec` is."""
+    for line, others in (
+        ("data --help", "intents tune"),
+        ("benchmark --help", "data study"),
+        ("tune --help", "benchmark"),
+    ):
+        code = f"import sys, irllrec_commands; sys.argv = ['irllrec', *{line.split()}]; irllrec_commands.irllrec()"
+        done = python(f"import atexit; atexit.register(lambda: print(*sorted(sys.modules)))\n{code}")
+        assert done.returncode == 0, done.stderr
+        modules = done.stdout.splitlines()[-1].split()
+        assert f"recbole_irllrec.cli.{line.split()[0]}" in modules
+        assert not {f"recbole_irllrec.cli.{other}" for other in others.split()} & set(modules), line
 
 
 REFUSED = {
@@ -100,14 +117,27 @@ REFUSED = {
     "irllrec data convert csv here.txt --name shop --delimiter ;;": "give one ASCII character",
     "irllrec data split ml-100k --ratios 0.8,0.2": "give three shares such as 0.8,0.1,0.1",
     "irllrec data split ml-100k --ratios 0.8,0.1,0.1 --leave-one-out test_only": "give one of --ratios",
-    "irllrec benchmark": "Name a data set with --dataset",
-    "irllrec benchmark --dataset ml-100k --topk ten": "--topk is 'ten'",
-    "irllrec benchmark --dataset ml-100k --variants nothing.yaml": "nothing.yaml: no such file or directory.",
-    "irllrec study controlls --dataset ml-100k": "did you mean controls?",
-    "irllrec study noise --dataset ml-100k --shares much": "--shares is 'much'",
-    "irllrec study controls --dataset ml-100k --shares 0.1": "The study controls takes no --shares",
-    "irllrec tune --dataset ml-100k --space nothing.yaml": "nothing.yaml: no such file or directory.",
-    "irllrec tune --dataset ml-100k --search optunna": "optunna",
+    "irllrec benchmark": "Missing argument 'DATASET'",
+    "irllrec benchmark ml-100k --topk ten": "--topk is 'ten'",
+    "irllrec benchmark ml-100k --variants nothing.yaml": "nothing.yaml: no such file or directory.",
+    "irllrec study controlls ml-100k": "did you mean controls?",
+    "irllrec study noise ml-100k --shares much": "--shares is 'much'",
+    "irllrec study controls ml-100k --shares 0.1": "The study controls takes no --shares",
+    "irllrec tune ml-100k --space nothing.yaml": "nothing.yaml: no such file or directory.",
+    "irllrec tune ml-100k --search optunna": "optunna",
+    "irllrec tune ml-100k --model IRLRec": "There is no model named 'IRLRec'; did you mean IRLLRec",
+    "irllrec tune ml-100k --samples few": "Invalid value for '--samples'",
+    "irllrec benchmark ml-100k --models BPR,IRLLRecNGCFF": "There is no model named 'IRLLRecNGCFF'; did you mean",
+    "irllrec benchmark ml-100k --space nothing": "nothing: no such file or directory.",
+    "irllrec benchmark report .": "There is no benchmark in .: give the folder of one, which holds benchmark.json.",
+    "irllrec benchmark report nothing": "There is no benchmark in nothing",
+    "irllrec study ablation ml-100k --models IRLRec": "There is no model named 'IRLRec'; did you mean IRLLRec",
+    "irllrec tunee ml-100k": "Did you mean 'tune'?",
+    "run_recbole --model=IRLRec": "There is no model named 'IRLRec'; did you mean IRLLRec",
+    "run_recbole --model=IRLLRecBPRR": "There is no model named 'IRLLRecBPRR'; did you mean",
+    "run_recbole --model=IRLLRec --preset=publishd": "The setting preset (on the command line) is 'publishd'",
+    "run_recbole --model=L3AE --text_dim=none": "The setting text_dim (on the command line) is 'none'",
+    "run_recbole --model=IRLLRec --profile_weight=-1": "The setting profile_weight (on the command line) is -1",
     "run_recbole --config_files=nothing.yaml": "nothing.yaml: no such file or directory.",
     "run_recbole --config_files=here.txt": "here.txt holds no settings in YAML",
 }

@@ -262,12 +262,12 @@ def test_when_every_trial_fails(tmp_path):
 def test_a_test_and_a_seed_that_fail_are_told_and_tried_again(ray_here, tmp_path, monkeypatch, capsys):
     splits, plan = tiny(tmp_path), plan_of(BPR, n_trials=1, n_seeds=3)
 
-    def unlucky(job, splits, threads):
+    def unlucky(job, splits, threads, tell):
         if job.settings.get("seed") == 2021:
             raise RuntimeError("no such luck")
         if job.settings.get("seed") != 2022:
             raise ValueError("none at all")  # the best, which is only tested
-        return work(job, splits, threads)
+        return work(job, splits, threads, tell)
 
     with monkeypatch.context() as patch:
         patch.setattr(pool, "_work", unlucky)
@@ -349,7 +349,7 @@ def test_bad_input_is_refused_in_one_sentence(tmp_path, capsys, monkeypatch):
     write_tiny(tmp_path / "data")
     (tmp_path / "data/tiny/tiny.yaml").write_text(yaml.safe_dump(SETTINGS))
     Path("space.yaml").write_text(BPR)
-    usual = ["tune", "--dataset", "tiny", "--data-path", tmp_path / "data", "--model", "BPR", "--space", "space.yaml"]
+    usual = ["tune", "tiny", "--data-path", tmp_path / "data", "--model", "BPR", "--space", "space.yaml"]
     Path("foreign.yaml").write_text("n_intents: {choice: [1, 2]}\n")
     for more, words in (
         (["--model", "BRP"], "There is no model named 'BRP'"),
@@ -359,7 +359,7 @@ def test_bad_input_is_refused_in_one_sentence(tmp_path, capsys, monkeypatch):
         (["--space", "foreign.yaml"], "BPR has no setting n_intents"),
         (["--space", "nothing.yaml"], "nothing.yaml"),
         (["--address", "127.0.0.1:1"], "does not answer"),
-        (["--dataset", "nodata"], "nodata"),
+        (["--data-path", "nodata"], "nodata"),
     ):
         assert words in refusal(capsys, *usual, *more), words
     assert not Path("tuning").exists()

@@ -29,7 +29,7 @@ def tune(tmp_path, *more, epochs=30) -> subprocess.Popen:
         write_tiny(tmp_path / "data")
         (tmp_path / "data/tiny/tiny.yaml").write_text(yaml.safe_dump(SETTINGS))
         Path("space.yaml").write_text(f"{SPACE}epochs: {epochs}\n")
-    usual = ["tune", "--dataset", "tiny", "--data-path", str(tmp_path / "data"), "--space", "space.yaml"]
+    usual = ["tune", "tiny", "--data-path", str(tmp_path / "data"), "--space", "space.yaml"]
     usual += ["--out", "sweep", "--scheduler", "none", *map(str, more)]
     # not by `command.start`: Ray does not start from a fork server's child
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
@@ -67,7 +67,7 @@ def as_alone(trial: Trial, tmp_path) -> bool:
 
 
 def test_killed_and_gone_on_with(tmp_path):
-    process = tune(tmp_path, "--num-samples", 2, "--max-concurrent", 1)
+    process = tune(tmp_path, "--samples", 2, "--max-concurrent", 1)
     before = wait_until(
         lambda trials: (
             any(t.status == FINISHED for t in trials)
@@ -79,7 +79,7 @@ def test_killed_and_gone_on_with(tmp_path):
     process.wait()
     Path("said").unlink()
     kept = Path("sweep/trials/0001.json").read_bytes()
-    said = ended_well(tune(tmp_path, "--num-samples", 3, "--max-concurrent", 1, "--resume"))
+    said = ended_well(tune(tmp_path, "--samples", 3, "--max-concurrent", 1, "--resume"))
     assert Path("sweep/trials/0001.json").read_bytes() == kept and "trial 1:" not in said
     trials = Folder(Path("sweep")).trials()
     assert sorted(trials) == [1, 2, 3] and all(trial.status == FINISHED for trial in trials.values())
@@ -94,7 +94,7 @@ def test_a_node_and_then_the_driver_are_lost(tmp_path):
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         node = cluster.add_node(num_cpus=1)
-        usual = ["--num-samples", 5, "--address", cluster.address]
+        usual = ["--samples", 5, "--address", cluster.address]
         # trials that last longer than a further one takes to begin
         process = tune(tmp_path, *usual, epochs=100)
         wait_until(lambda trials: sum(t.status == RUNNING and len(t.history) > 2 for t in trials) == 2, process)
@@ -121,7 +121,7 @@ def test_a_node_is_lost(tmp_path):
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "ray_client_server_port": port})
     try:
         # by ray://: from a machine that is no node; trials last longer than a new node takes to begin one
-        process = tune(tmp_path, "--num-samples", 3, "--address", f"ray://127.0.0.1:{port}", epochs=300)
+        process = tune(tmp_path, "--samples", 3, "--address", f"ray://127.0.0.1:{port}", epochs=300)
         wait_until(any, process)
         node = cluster.add_node(num_cpus=1)  # not before: what runs the sweep could be there, with one address for all
         wait_until(lambda trials: sum(t.status == RUNNING and len(t.history) > 2 for t in trials) == 2, process)

@@ -24,7 +24,7 @@ from recbole_irllrec.text.profiles import item_texts
 REVIEW_COLUMNS = ("user", "item", "text")
 # Of `irllrec data convert`, by what they write; with amazon and yelp there are reviews anyway.
 _OPTIONS = {
-    "item": "--metadata (amazon), --business (yelp) or --items (csv)",
+    "item": "--items",
     "user": "--users (yelp, csv)",
     "review": "--text (csv)",
 }

@@ -9,8 +9,9 @@ from ..objective import Objective
 from ..runs.fingerprints import fingerprint
 from ..runs.folder import Key, read_record, write_record
 from ..runs.pool import Pool, Resources
-from ..runs.progress import Progress, to_stderr, told
+from ..runs.progress import Progress, Watched, to_stderr, told
 from ..runs.splits import Settings, Splits, config_of
+from ..runs.training import most_epochs
 from ..runs.worker import Job
 from .plan import TRIAL_SEED, Row, tuned_file
 from .results import Plan, write_plan
@@ -22,6 +23,7 @@ class _Task(NamedTuple):
     row: Row
     drawn: Settings
     key: Key
+    epochs: int  # at most
 
     def __str__(self) -> str:
         return f"{self.row.name}, {'a trial' if self.key.seed is None else f'seed {self.key.seed}'}"
@@ -59,10 +61,10 @@ def execute(
     splits = splits.with_texts(configs).with_fakes(configs)
     trials: dict[str, list[_Task]] = {row.name: [] for row in rows}
     for row, settings, config in drawn:
-        trials[row.name].append(_Task(row, settings, Key(row.name, fingerprint(config, splits))))
-    n_runs = sum(len(row.seeds(n_seeds)) + (len(row.drawn) if row.is_drawn else 0) for row in rows)
-    with Progress(n_runs, say=say) as progress:
-        _Execution(trials, n_seeds, folder, plan, progress).run(Pool(splits, resources, afresh=afresh))
+        trials[row.name].append(_Task(row, settings, Key(row.name, fingerprint(config, splits)), most_epochs(config)))
+    n_runs = {row.name: len(row.seeds(n_seeds)) + (len(row.drawn) if row.is_drawn else 0) for row in rows}
+    with Progress(n_runs, plan["valid_metric"], say) as progress:
+        _Execution(trials, n_seeds, folder, plan, progress).run(Pool(splits, resources, progress, afresh=afresh))
 
 
 class _Execution:
@@ -91,18 +93,22 @@ class _Execution:
                 self._waiting.extend(missing)
         for name in self._trials:
             self._choose(name)
-        for task, done in pool.run(self._waiting, _job):
+        for task, done in pool.run(self._waiting, _job, _watched):
             write_record(self._folder, task.key, {"settings": task.drawn, **done.record}, done.users, done.items)
-            self._progress.ended(f"{task}: {told(done.record, self._objective.title)}")
+            self._progress.ended(task.key, done.record, f"{task}: {told(done.record, self._objective.title)}")
             if task.key.seed is None:
                 self._open[task.row.name] -= 1
                 self._choose(task.row.name)
 
     def _missing(self, tasks: Sequence[_Task]) -> list[_Task]:
         """Those without a record of success."""
-        records = [read_record(self._folder, task.key) for task in tasks]
-        missing = [task for task, record in zip(tasks, records, strict=True) if record is None or record["error"]]
-        self._progress.less(len(tasks) - len(missing))
+        missing = []
+        for task in tasks:
+            record = read_record(self._folder, task.key)
+            if record is None or record["error"]:
+                missing.append(task)
+            else:
+                self._progress.made_before(task.row.name, record)
         return missing
 
     def _choose(self, name: str) -> None:
@@ -127,7 +133,7 @@ class _Execution:
         self._plan["models"] = {each: models[each] for each in self._order if each in models}
         write_plan(self._folder, self._plan)
         if best is None:
-            self._progress.less(len(row.seeds(self._n_seeds)))
+            self._progress.less(name, len(row.seeds(self._n_seeds)))
             return
         runs = [best._replace(key=best.key._replace(seed=seed)) for seed in row.seeds(self._n_seeds)]
         self._waiting.extendleft(reversed(self._missing(runs)))
@@ -144,3 +150,7 @@ def _job(task: _Task) -> Job:
     tests = task.key.seed is not None
     settings = {**task.row.settings(task.drawn), "seed": task.key.seed if tests else TRIAL_SEED}
     return Job(task.row.model, settings, tests)
+
+
+def _watched(task: _Task) -> Watched:
+    return Watched(task.key, str(task), task.row.name, task.epochs)

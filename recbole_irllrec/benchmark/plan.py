@@ -24,6 +24,7 @@ from ..runs.space import (
     Space,
     check_space,
     default_space,
+    file_of,
     read_space,
     read_yaml,
     refuse_foreign,
@@ -63,7 +64,7 @@ class Options:
     topk: Sequence[int] | None = None
     valid_metric: str | None = None
     epochs: int | None = None
-    spaces: Path | None = None  # a folder of <Model>.yaml, above those that come with this package
+    spaces: Path | None = None  # a file, or a folder of <Model>.yaml, above those that come with this package
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def _row(variant: Variant, options: Options, common: Settings) -> Row:
     origin: dict[str, Any] | None = None
     if space is not None:
         drawn = _drawn(space, options.tune_samples, {**common, **fixed})
-        own = Path(space.origin).parent == options.spaces
+        own = options.spaces is not None and Path(space.origin) == file_of(options.spaces, model)
         origin = {"file": space.origin if own else None, "comment": space.comment if own else ""}
         origin["settings"] = space.as_plain()
     return Row(variant.name, model, common, fixed, drawn, options.tune_samples, space, origin, tunable=not preset)
@@ -235,9 +236,9 @@ def check(row: Row, options: Options, config_with: Callable[[Row, Settings], Con
         check_space(row.space, row.model, partial(config_with, row))
 
 
-def _space(model: str, folder: Path | None) -> Space | None:
+def _space(model: str, given: Path | None) -> Space | None:
     """The user's search space of a model, or that of this package; None for a model without any setting."""
-    if folder is not None and (own := folder / f"{model}.yaml").is_file():
+    if given is not None and (own := file_of(given, model)).is_file():
         return read_space(own)
     if not tunable(model) - set(training_arguments):
         return None
@@ -245,8 +246,8 @@ def _space(model: str, folder: Path | None) -> Space | None:
         return default_space(model)
     except IRLLRecError:
         raise IRLLRecError(
-            f"There is no search space for {model}: write {model}.yaml and name its folder with --spaces, or ask for "
-            f"--tune-samples 0."
+            f"There is no search space for {model}: write {model}.yaml and name its folder with --space, or ask for "
+            f"--samples 0."
         ) from None
 
 

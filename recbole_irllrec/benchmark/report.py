@@ -1,6 +1,7 @@
 """What is made of the results: files of numbers, and the report as Markdown and as one page with plots."""
 
 import html
+import re
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -21,14 +22,22 @@ from .statistics import over_seeds, paired_tests
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+h1, h2 { overflow-wrap: anywhere; line-height: 1.25; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 table { display: block; overflow-x: auto; }
 th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th { border-bottom: 2px solid #222; }
+th { border-bottom: 2px solid #222; white-space: normal; }
 .left { text-align: left; white-space: normal; }
 dt { font-weight: 600; margin-top: .5rem; }
 dd { margin: 0; overflow-wrap: anywhere; }
-pre { white-space: pre-wrap; margin: 0; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }
+.plotly-graph-div { background: #fff; }
+@media (prefers-color-scheme: dark) {
+  body { background: #181a1d; color: #ddd; }
+  a { color: #8ab4f8; }
+  th, td { border-color: #444; }
+  th { border-color: #aaa; }
+}
 """
 
 
@@ -45,7 +54,8 @@ def write_report(results: Results, folder: Path) -> list[Path]:
     }
     summaries = {board: tables.summary(results, board) for board in tables.boards_of(results)}
     tests = [tables.tests(results, compared, board) for board in summaries]
-    others = [*(table for table in tests if table.rows), tables.costs(results), tables.chosen(results)]
+    grouped = [table] if (table := tables.by_group(results)) else []
+    others = [*grouped, *(table for table in tests if table.rows), tables.costs(results), tables.chosen(results)]
     texts = {
         "tables.tex": "\n".join(map(tables.latex, [*summaries.values(), *others])),
         "report.md": _markdown(results, summaries, others),
@@ -135,8 +145,16 @@ def page(
     told = [f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in facts(results)]
     commands = html.escape("\n".join(results.plan["commands"]))
     measured = f"<h2>How it was measured</h2>\n<dl>{''.join(told)}<dt>Commands</dt><dd><pre>{commands}</pre></dd></dl>"
-    body = "\n".join([*map(section, first), html_page.plots(figures), *map(section, others), measured])
+    body = "\n".join([*map(section, first), html_page.plots(figures, _below), *map(section, others), measured])
     return html_page.html_page(title, _STYLE, body)
+
+
+def _below(title: str, figure: Figure) -> str:
+    """What a figure says of itself, and a link to its numbers."""
+    note = f"{html.escape(figure.layout.meta)} " if figure.layout.meta else ""
+    name = re.sub(r"[^A-Za-z0-9@]+", "-", title).strip("-") + ".csv"
+    link = html_page.download(name, plots.numbers(figure).to_csv(index=False).encode(), "text/csv")
+    return f"<p>{note}<a {link}>Its numbers as CSV</a></p>"
 
 
 def facts(results: Results) -> Iterator[tuple[str, str]]:

@@ -22,9 +22,10 @@ from ..files import write_json
 from ..runs.folder import Key, read_json, read_record, write_table
 from ..runs.splits import Splits
 from ..runs.worker import Record
+from . import PLAN, refuse_another
 
 Plan = dict[str, Any]
-PLAN, USERS, ITEMS, SPLIT = "benchmark.json", "users.parquet", "items.parquet", "split"
+USERS, ITEMS, SPLIT = "users.parquet", "items.parquet", "split"
 TEXTS = "texts"
 
 
@@ -109,9 +110,9 @@ def read_results(folder: Path) -> Results:
     Raises:
         IRLLRecError: there is no benchmark in it, or no run has ended well.
     """
+    refuse_another(folder)
     plan = read_plan(folder)
-    if plan is None:
-        raise IRLLRecError(f"There is no benchmark in {folder}: give the folder of one, which holds {PLAN}.")
+    assert plan is not None
     runs, failures, trials, users, items, curves = [], [], [], [], [], []
     for model, row in plan["models"].items():
         finals = sorted(_finals(folder, model, row["run"]), key=lambda key: key.seed or 0)

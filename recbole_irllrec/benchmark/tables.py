@@ -11,7 +11,7 @@ import pandas as pd
 from .. import boards
 from ..objective import Objective
 from .results import Results
-from .statistics import over_seeds, ranks
+from .statistics import by_interactions, over_seeds, ranks
 
 COSTS = {
     "parameters": ("parameters trained by gradients", 1, "{:,.0f}"),
@@ -120,10 +120,37 @@ def tests(results: Results, compared: pd.DataFrame, board: str = OVERALL) -> Tab
     for row in compared[compared["metric"].isin(names)].to_dict("records"):
         p = [row[name] for name in ("t", "t_holm", "wilcoxon", "wilcoxon_holm")]
         users = f"{row['better']:,} / {row['worse']:,}"
-        cells = [row["model"], names[row["metric"]], f"{row['difference']:+.4f}", users, *(f"{one:.2g}" for one in p)]
+        cells = [row["model"], names[row["metric"]], f"{row['difference']:+.4f}", users, *map(p_value, p)]
         rows.append([Cell(text) for text in cells])
     head = ["model", "metric", "difference", "users better / worse", "p, t", "Holm", "p, Wilcoxon", "Holm"]
     return Table(f"{results.reference} against each{on(board)}, paired by user", head, rows, n_left=2)
+
+
+def p_value(p: float) -> str:
+    """A p value as people print it."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def by_group(results: Results) -> Table | None:
+    """The metric of `grouped_metric` for groups of users; None where users have none of their own."""
+    if (metric := grouped_metric(results)) is None:
+        return None
+    found = by_interactions(results.users, results.interactions, metric)
+    sizes = found.groupby("group", sort=False)["users"].first()
+    written: dict[str, dict[str, Cell]] = {}
+    for group, rows in found.groupby("group", sort=False):
+        best = ranks(rows["mean"].round(4), Objective(metric).smaller_is_better)
+        columns = zip(rows["mean"], rows["std"], best, strict=True)
+        cells = [_cell(mean, deviation, "{:.4f}", rank) for mean, deviation, rank in columns]
+        written[str(group)] = dict(zip(rows["model"], cells, strict=True))
+    heads = {str(group): f"{group} ({size:,} users)" for group, size in sizes.items()}
+    title = f"{metric_names(results)[metric]} by the user's number of training interactions"
+    return _by_model(f"{title}, mean ± standard deviation over the seeds", results, heads, written)
+
+
+def grouped_metric(results: Results) -> str | None:
+    """The metric by which groups of users are compared: a recall; None where users have none of their own."""
+    return next((name for name in per_user_metrics(results) if name.startswith("recall@")), None)
 
 
 def chosen(results: Results) -> Table:

@@ -3,24 +3,30 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..stopping import told_how_to_go_on
+from .commands import Command, Group, command
 from .options import (
+    MODELS,
+    RESULTS,
+    SEARCH,
     Address,
     ConfigFiles,
-    CpusPerRun,
+    Cpus,
     DataPath,
+    Dataset,
     Epochs,
-    GpusPerRun,
+    Gpus,
     MaxConcurrent,
+    Metric,
     Metrics,
     Protocol,
     Seeds,
+    Space,
     Topk,
-    ValidMetric,
     is_there,
     listed,
     measures,
@@ -29,11 +35,34 @@ from .options import (
 if TYPE_CHECKING:
     from ..benchmark.results import Results
 
-app = typer.Typer(invoke_without_command=True)
+_COMPARE = "compare"
+
+
+class _Benchmark(Group):
+    """``irllrec benchmark DATASET`` and ``irllrec benchmark report DIR``: without a command, it is the first."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = args and args[0] in self.commands
+        return super().parse_args(ctx, args if named else [_COMPARE, *args])
+
+
+class _Compare(Command):
+    """A command that goes by the name of its group."""
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        return super().make_context(parent.info_name, args, parent.parent, **extra)
+
+
+app = typer.Typer(
+    cls=_Benchmark,
+    help="Models side by side: one split, one tuning budget, several seeds, tests, a report.",
+    add_completion=False,
+)
 Reference = Annotated[
     str | None,
     typer.Option(
         metavar="ROW",
+        rich_help_panel=RESULTS,
         help="The row that the others are tested against; without it, that of the command before, or the first.",
         show_default=False,
     ),
@@ -41,18 +70,19 @@ Reference = Annotated[
 _MODELS = "IRLLRec,IRLLRec-without-text,LightGCN,SGL,NGCF,BPR,SimpleX,MultiVAE,EASE,ItemKNN,Pop"
 
 
-@app.callback(
-    epilog="Examples: `irllrec benchmark --dataset ml-100k --models IRLLRec,LightGCN,EASE --seeds 5`; later, into the "
-    "same folder, `irllrec benchmark --dataset ml-100k --models SGL`."
+@command(
+    app,
+    "irllrec benchmark ml-100k --models IRLLRec,LightGCN,EASE --seeds 5",
+    name=_COMPARE,
+    cls=_Compare,
+    then="Later, into the same folder, `irllrec benchmark ml-100k --models SGL`.",
 )
 def benchmark(
-    context: typer.Context,
-    dataset: Annotated[
-        str | None, typer.Option(help="Name of the RecBole data set, e.g. ml-100k.", show_default=False)
-    ] = None,
+    dataset: Dataset,
     models: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=MODELS,
             help="Names parted by commas: IRLLRec, general recommenders of RecBole, IRLLRec-without-text (all "
             "alignment weights 0), IRLLRec:published (the preset, which is not tuned), and any of them with settings "
             "changed, as IRLLRec\\[fusion=gate]; without them and --variants "
@@ -64,6 +94,7 @@ def benchmark(
         Path | None,
         typer.Option(
             metavar="FILE",
+            rich_help_panel=MODELS,
             help="YAML file with rows of your own: names, each with a model and settings (docs/benchmark.md).",
             callback=is_there,
             show_default=False,
@@ -71,35 +102,31 @@ def benchmark(
     ] = None,
     reference: Reference = None,
     seeds: Seeds = 5,
-    tune_samples: Annotated[
+    samples: Annotated[
         int,
         typer.Option(
             min=0,
+            rich_help_panel=SEARCH,
             help="Settings drawn from each model's search space, of which validation chooses; 0: a model's settings as "
             "they are.",
         ),
     ] = 10,
-    spaces: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder with search spaces MODEL.yaml of your own; for other models, and without it, those that come "
-            "with this package.",
-            show_default=False,
-        ),
-    ] = None,
+    space: Space = None,
     protocol: Protocol = None,
     metrics: Metrics = None,
     topk: Topk = None,
-    valid_metric: ValidMetric = None,
+    metric: Metric = None,
     epochs: Epochs = None,
     data_path: DataPath = None,
     config_files: ConfigFiles = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of results; results/DATASET.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="DIR", rich_help_panel=RESULTS, help="Folder of results; results/DATASET.", show_default=False
+        ),
     ] = None,
-    cpus_per_run: CpusPerRun = 1,
-    gpus_per_run: GpusPerRun = 0,
+    cpus: Cpus = 1,
+    gpus: Gpus = 0,
     max_concurrent: MaxConcurrent = None,
     address: Address = None,
 ) -> None:
@@ -108,14 +135,11 @@ def benchmark(
     Every run is kept when it ends. The same command goes on after a stop at any moment, and more models or seeds may be
     asked for later: only what is missing is run.
     """
-    if context.invoked_subcommand:
-        return
-    from ..errors import IRLLRecError
-
-    if dataset is None:
-        raise IRLLRecError("Name a data set with --dataset, or the folder of a benchmark with `report DIR`.")
     named = models if models is not None else "" if variants else _MODELS
     wanted, cutoffs = measures(metrics, topk)
+    from ..early import refuse_models
+
+    refuse_models(listed(named))
 
     from ..benchmark.conductor import Data, conduct
     from ..benchmark.plan import Options, read_variants
@@ -124,15 +148,15 @@ def benchmark(
     options = Options(
         models=listed(named),
         seeds=seeds,
-        tune_samples=tune_samples,
+        tune_samples=samples,
         variants=read_variants(variants) if variants else (),
         reference=reference,
         protocol=protocol,
         metrics=wanted,
         topk=cutoffs,
-        valid_metric=valid_metric,
+        valid_metric=metric,
         epochs=epochs,
-        spaces=spaces,
+        spaces=space,
     )
     folder = out or Path("results", dataset)
     with told_how_to_go_on(f"What has ended is in {folder}, and the same command goes on with the rest."):
@@ -140,7 +164,7 @@ def benchmark(
             options,
             Data(dataset, data_path, config_files),
             folder,
-            resources=Resources(cpus_per_run, gpus_per_run, max_concurrent, retries=3 if address else 0),
+            resources=Resources(cpus, gpus, max_concurrent, retries=3 if address else 0),
             address=address,
             command=shlex.join(["irllrec", *sys.argv[1:]]),
         )
@@ -148,12 +172,16 @@ def benchmark(
     print(*files, sep="\n")
 
 
-@app.command(epilog="Example: `irllrec benchmark report results/ml-100k`.")
+@command(app, "irllrec benchmark report results/ml-100k")
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of results.", show_default=False)],
     reference: Reference = None,
 ) -> None:
     """Write tables, files and the report of a benchmark again from its stored runs."""
+    from ..benchmark import refuse_another
+
+    refuse_another(folder)
+
     from ..benchmark.conductor import report_again
 
     print(*report_again(folder, reference), sep="\n")

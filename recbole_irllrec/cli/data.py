@@ -6,7 +6,11 @@ from typing import Annotated
 
 import typer
 
+from .commands import command, group
 from .options import (
+    FILES,
+    RESULTS,
+    AsJson,
     ConfigFiles,
     CountRepeats,
     DataPath,
@@ -23,10 +27,14 @@ from .options import (
     is_there,
 )
 
-app = typer.Typer(help="Make, split and describe RecBole data sets.", no_args_is_help=True)
-convert = typer.Typer(help="Make a RecBole data set DIR/NAME/NAME.* from files of other forms.", no_args_is_help=True)
+app = group("Make, split and describe RecBole data sets.", "irllrec data describe ml-100k --plot ml-100k.html")
+convert = group(
+    "Make a RecBole data set DIR/NAME/NAME.* from files of other forms.",
+    "irllrec data convert published amazon/ --name amazon-book",
+)
 app.add_typer(convert, name="convert")
 
+COLUMNS, SPLIT = "Columns", "Split"
 _SPLIT_NEXT = "Next: `irllrec data split NAME` fixes a split, `irllrec data describe NAME` shows what there is."
 
 
@@ -46,11 +54,11 @@ class LeaveOneOut(StrEnum):
     test_only = "test_only"
 
 
-@app.command(
-    epilog="Examples: `irllrec data split ml-100k --order TO --ratios 0.7,0.1,0.2`; "
-    "`irllrec data split shop --leave-one-out valid_and_test`; "
-    "`irllrec data split shop --name shop-cold --cold-items 0.2`. "
-    "Then: `run_recbole --model=IRLLRec --dataset=NAME --config_files=dataset/NAME/NAME.yaml`."
+@command(
+    app,
+    "irllrec data split ml-100k --order TO --ratios 0.7,0.1,0.2 --name ml-100k-late",
+    "irllrec data split ml-100k --cold-items 0.2 --name ml-100k-cold",
+    then="Then: `run_recbole --model=IRLLRec --dataset=NAME --config_files=dataset/NAME/NAME.yaml`.",
 )
 def split(
     dataset: Dataset,
@@ -58,33 +66,53 @@ def split(
         Path | None,
         typer.Option(
             metavar="DIR",
+            rich_help_panel=RESULTS,
             help="Folder of data sets to write to; without it, that of the data set itself (dataset/ for ml-100k).",
             show_default=False,
         ),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="What the split data set is called; its own name, or ml-100k-split.", show_default=False),
+        typer.Option(
+            rich_help_panel=RESULTS,
+            help="What the split data set is called; its own name, or ml-100k-split.",
+            show_default=False,
+        ),
     ] = None,
     order: Annotated[
-        Order | None, typer.Option(help="RO: in random order; TO: by time, latest to test.", show_default=False)
+        Order | None,
+        typer.Option(
+            rich_help_panel=SPLIT, help="RO: in random order; TO: by time, latest to test.", show_default=False
+        ),
     ] = None,
     group_by: Annotated[
-        Group | None, typer.Option(help="Split each user's interactions, or all together.", show_default=False)
+        Group | None,
+        typer.Option(
+            rich_help_panel=SPLIT, help="Split each user's interactions, or all together.", show_default=False
+        ),
     ] = None,
     ratios: Annotated[
-        str | None, typer.Option(help="Shares of training, validation, test: 0.8,0.1,0.1.", show_default=False)
+        str | None,
+        typer.Option(
+            rich_help_panel=SPLIT, help="Shares of training, validation, test: 0.8,0.1,0.1.", show_default=False
+        ),
     ] = None,
     leave_one_out: Annotated[
-        LeaveOneOut | None, typer.Option(help="Hold out each user's last interactions.", show_default=False)
+        LeaveOneOut | None,
+        typer.Option(rich_help_panel=SPLIT, help="Hold out each user's last interactions.", show_default=False),
     ] = None,
     time_ratios: Annotated[
         str | None,
-        typer.Option(help="RecBole's TS: test is what is later than this share of the time.", show_default=False),
+        typer.Option(
+            rich_help_panel=SPLIT,
+            help="RecBole's TS: test is what is later than this share of the time.",
+            show_default=False,
+        ),
     ] = None,
     cold_items: Annotated[
         float,
         typer.Option(
+            rich_help_panel=SPLIT,
             help="Keep this share of the items out of training: half go to validation, half to test.",
             min=0,
             max=1,
@@ -94,10 +122,16 @@ def split(
     cold_users: Annotated[
         float,
         typer.Option(
-            help="The same of the users; a cold item goes before a cold user.", min=0, max=1, show_default=False
+            rich_help_panel=SPLIT,
+            help="The same of the users; a cold item goes before a cold user.",
+            min=0,
+            max=1,
+            show_default=False,
         ),
     ] = 0.0,
-    seed: Annotated[int | None, typer.Option(help="RecBole's seed, 2020 by default.", show_default=False)] = None,
+    seed: Annotated[
+        int | None, typer.Option(rich_help_panel=SPLIT, help="RecBole's seed, 2020 by default.", show_default=False)
+    ] = None,
     data_path: DataPath = None,
     config_files: ConfigFiles = None,
     force: Force = False,
@@ -123,7 +157,7 @@ def split(
     _print_use(settings, config_files)
 
 
-@convert.command(epilog="Example: `irllrec data convert published amazon/ --name amazon-book`.")
+@command(convert, "irllrec data convert published amazon/ --name amazon-book")
 def published(
     source: Annotated[
         Path, typer.Argument(help="Folder with trn_mat.pkl, val_mat.pkl, tst_mat.pkl.", show_default=False)
@@ -131,10 +165,10 @@ def published(
     name: Name,
     out: Out = Path("dataset"),
     profile_encoder: Annotated[
-        str, typer.Option(help="Encoder of usr_emb_np.pkl and itm_emb_np.pkl.")
+        str, typer.Option(rich_help_panel=FILES, help="Encoder of usr_emb_np.pkl and itm_emb_np.pkl.")
     ] = "text-embedding-ada-002",
     intent_encoder: Annotated[
-        str, typer.Option(help="Encoder of user_intent_emb_3.pkl and item_intent_emb_3.pkl.")
+        str, typer.Option(rich_help_panel=FILES, help="Encoder of user_intent_emb_3.pkl and item_intent_emb_3.pkl.")
     ] = "text-embedding-3-large",
     force: Force = False,
 ) -> None:
@@ -149,18 +183,24 @@ def published(
     _print_use(out / name / f"{name}.yaml")
 
 
-@convert.command(
-    epilog="Example: `irllrec data convert amazon Books.jsonl.gz --metadata meta_Books.jsonl.gz --name books "
-    f"--min-rating 3 --sample-users 0.2 --k-core 10`. {_SPLIT_NEXT}"
+@command(
+    convert,
+    "irllrec data convert amazon Books.jsonl.gz --items meta_Books.jsonl.gz --name books --min-rating 3 --k-core 5",
+    then=_SPLIT_NEXT,
 )
 def amazon(
     reviews: Annotated[
         list[Path], typer.Argument(help="Files of reviews, plain or gzipped.", callback=is_there, show_default=False)
     ],
     name: Name,
-    metadata: Annotated[
+    items: Annotated[
         Path | None,
-        typer.Option(help="File of the items' metadata, plain or gzipped.", callback=is_there, show_default=False),
+        typer.Option(
+            rich_help_panel=FILES,
+            help="File of the items' metadata, plain or gzipped.",
+            callback=is_there,
+            show_default=False,
+        ),
     ] = None,
     out: Out = Path("dataset"),
     min_rating: MinRating = None,
@@ -177,23 +217,31 @@ def amazon(
     """
     from recbole_irllrec.dataset_tools import json_reviews
 
-    features = {} if metadata is None else {"item": json_reviews.amazon_items(metadata)}
+    features = {} if items is None else {"item": json_reviews.amazon_items(items)}
     keep = (min_rating, sample_users, k_core, seed, keep_unseen)
     _convert(out, name, json_reviews.amazon_reviews(reviews), features, keep, force, count_repeats)
 
 
-@convert.command(
-    epilog="Example: `irllrec data convert yelp yelp_academic_dataset_review.json "
-    f"--business yelp_academic_dataset_business.json --name yelp --k-core 10`. {_SPLIT_NEXT}"
+@command(
+    convert,
+    "irllrec data convert yelp yelp_academic_dataset_review.json --items yelp_academic_dataset_business.json "
+    "--name yelp --k-core 5",
+    then=_SPLIT_NEXT,
 )
 def yelp(
     reviews: Reviews,
     name: Name,
-    business: Annotated[
-        Path | None, typer.Option(help="yelp_academic_dataset_business.json.", callback=is_there, show_default=False)
+    items: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=FILES, help="yelp_academic_dataset_business.json.", callback=is_there, show_default=False
+        ),
     ] = None,
     users: Annotated[
-        Path | None, typer.Option(help="yelp_academic_dataset_user.json.", callback=is_there, show_default=False)
+        Path | None,
+        typer.Option(
+            rich_help_panel=FILES, help="yelp_academic_dataset_user.json.", callback=is_there, show_default=False
+        ),
     ] = None,
     out: Out = Path("dataset"),
     min_rating: MinRating = None,
@@ -210,42 +258,72 @@ def yelp(
     """
     from recbole_irllrec.dataset_tools import json_reviews
 
-    features = {} if business is None else {"item": json_reviews.yelp_items(business)}
+    features = {} if items is None else {"item": json_reviews.yelp_items(items)}
     if users is not None:
         features["user"] = json_reviews.yelp_users(users)
     keep = (min_rating, sample_users, k_core, seed, keep_unseen)
     _convert(out, name, json_reviews.yelp_reviews(reviews), features, keep, force, count_repeats)
 
 
-@convert.command(
-    "csv",
-    epilog="Example: `irllrec data convert csv reviews.csv --name shop --user customer --item product "
-    f"--rating stars --text review --items products.csv`; with `--keep-unseen` also the products "
-    f"that nobody has reviewed. {_SPLIT_NEXT}",
+@command(
+    convert,
+    "irllrec data convert csv reviews.csv --name shop --user customer --item product --rating stars --text review "
+    "--items products.csv",
+    name="csv",
+    then=f"With --keep-unseen also the products that nobody has reviewed. {_SPLIT_NEXT}",
 )
 def from_csv(
     reviews: Reviews,
     name: Name,
-    user: Annotated[str, typer.Option(help="Column of user ids.")] = "user_id",
-    item: Annotated[str, typer.Option(help="Column of item ids, in the file of items as well.")] = "item_id",
-    rating: Annotated[str | None, typer.Option(help="Column of ratings.", show_default=False)] = None,
+    user: Annotated[str, typer.Option(rich_help_panel=COLUMNS, help="Column of user ids.")] = "user_id",
+    item: Annotated[
+        str, typer.Option(rich_help_panel=COLUMNS, help="Column of item ids, in the file of items as well.")
+    ] = "item_id",
+    rating: Annotated[
+        str | None, typer.Option(rich_help_panel=COLUMNS, help="Column of ratings.", show_default=False)
+    ] = None,
     timestamp: Annotated[
         str | None,
-        typer.Option(help="Column of times: seconds, milliseconds, 20241231, 2024-12-31.", show_default=False),
+        typer.Option(
+            rich_help_panel=COLUMNS,
+            help="Column of times: seconds, milliseconds, 20241231, 2024-12-31.",
+            show_default=False,
+        ),
     ] = None,
-    text: Annotated[str | None, typer.Option(help="Column of review texts.", show_default=False)] = None,
+    text: Annotated[
+        str | None, typer.Option(rich_help_panel=COLUMNS, help="Column of review texts.", show_default=False)
+    ] = None,
     items: Annotated[
         Path | None,
-        typer.Option(help="CSV file of items; its columns become features.", callback=is_there, show_default=False),
+        typer.Option(
+            rich_help_panel=FILES,
+            help="CSV file of items; its columns become features.",
+            callback=is_there,
+            show_default=False,
+        ),
     ] = None,
     users: Annotated[
         Path | None,
-        typer.Option(help="CSV file of users; its columns become features.", callback=is_there, show_default=False),
+        typer.Option(
+            rich_help_panel=FILES,
+            help="CSV file of users; its columns become features.",
+            callback=is_there,
+            show_default=False,
+        ),
     ] = None,
-    delimiter: Annotated[str, typer.Option(help=r"What parts the values: one character, or \t.")] = ",",
-    no_quotes: Annotated[bool, typer.Option("--no-quotes", help="Quotes are ordinary characters.")] = False,
+    delimiter: Annotated[
+        str, typer.Option(rich_help_panel=FILES, help=r"What parts the values: one character, or \t.")
+    ] = ",",
+    no_quotes: Annotated[
+        bool, typer.Option("--no-quotes", rich_help_panel=FILES, help="Quotes are ordinary characters.")
+    ] = False,
     backslash: Annotated[
-        bool, typer.Option("--backslash", help=r"A backslash makes the next character an ordinary one: \" is a quote.")
+        bool,
+        typer.Option(
+            "--backslash",
+            rich_help_panel=FILES,
+            help=r"A backslash makes the next character an ordinary one: \" is a quote.",
+        ),
     ] = False,
     out: Out = Path("dataset"),
     min_rating: MinRating = None,
@@ -321,7 +399,7 @@ def _print_use(settings: Path, config_files: str | None = None) -> None:
     worded = _has_texts(settings.with_suffix(""))
     print(f"Use it: {run_command('IRLLRec' if worded else 'LightGCN', settings.stem, [*below, settings])}")
     if not worded:
-        print("IRLLRec needs texts: features of items (--metadata, --business, --items), or tables (irllrec intents).")
+        print("IRLLRec needs texts: features of items (--items), or tables (irllrec intents).")
 
 
 def _has_texts(stem: Path) -> bool:
@@ -334,15 +412,18 @@ def _has_texts(stem: Path) -> bool:
     return any(kind.startswith("token") for kind in kinds[1:]) or any(stem.with_name(name).is_file() for name in tables)
 
 
-@app.command(epilog="Example: `irllrec data describe ml-100k --plot ml-100k.html`.")
+@command(app, "irllrec data describe ml-100k --plot ml-100k.html")
 def describe(
     dataset: Dataset,
     data_path: DataPath = None,
     config_files: ConfigFiles = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Write a plot of the interactions.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE.html", rich_help_panel=RESULTS, help="Write a plot of the interactions.", show_default=False
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """What a data set holds after RecBole's filters: its sizes, split, cold items, texts, and warnings.
 

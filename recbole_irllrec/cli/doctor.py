@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import ConfigFiles, DataPath
+from .commands import command, single
+from .options import AsJson, ConfigFiles, DataPath
 
 if TYPE_CHECKING:
     from ..doctor import Check
@@ -14,18 +15,17 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Add the command to the top level of ``irllrec``."""
-    app.command(epilog="Example: irllrec doctor my-data --config-files my-data.yaml")(doctor)
+app = single()
 
 
+@command(app, "irllrec doctor ml-100k")
 def doctor(
     dataset: Annotated[
         str | None, typer.Argument(metavar="[DATASET]", help="A RecBole data set to look into.", show_default=False)
     ] = None,
     data_path: DataPath = None,
     config_files: ConfigFiles = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check versions, devices, Ray, kept files and a data set, and say what to do; exit status 1 if one fails."""
     from itertools import chain

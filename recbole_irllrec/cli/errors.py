@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from ..errors import IRLLRecError
 from ..guest import ignore_warnings_of_others
-from ..requirements import complaint
 
 
 def debug_wanted() -> bool:
@@ -40,6 +39,8 @@ def in_one_sentence(program: str, command: Callable[[], int | None], debug: bool
     except ImportError as error:
         if debug:
             raise
+        from ..requirements import complaint
+
         print(f"{program}: {complaint() or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -5,36 +5,33 @@ from typing import Annotated
 
 import typer
 
-from .options import Checkpoint, Device, TrainedDataPath
+from .commands import command, single
+from .options import RESULTS, Checkpoint, Device, TitleField, TrainedDataPath
 
 _SUFFIXES = (".html", ".htm")
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Add the command to the top level of ``irllrec``."""
-    app.command(epilog="Example: irllrec explore saved/IRLLRec.pth --users 200 --out page.html")(explore)
+app = single()
+PAGE = "The page"
 
 
+@command(app, "irllrec explore saved/IRLLRec.pth --users 50 --out page.html")
 def explore(
     checkpoint: Checkpoint,
     users: Annotated[
         str,
         typer.Option(
             metavar="FILE|N",
+            rich_help_panel=PAGE,
             help="Whom to show: a file with a user a line (or a .csv or .parquet with a column user), or a number: so "
             "many, the first ones of the data set.",
         ),
     ] = "200",
-    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page.")] = Path("page.html"),
-    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Recommendations a user.")] = 20,
-    title_field: Annotated[
-        str | None,
-        typer.Option(
-            help="The column of the .item file that names items; without it, the first with title or name in its name.",
-            metavar="FIELD",
-            show_default=False,
-        ),
-    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE.html", rich_help_panel=RESULTS, help="The page.")] = Path(
+        "page.html"
+    ),
+    k: Annotated[int, typer.Option("--k", "-k", min=1, rich_help_panel=PAGE, help="Recommendations a user.")] = 20,
+    title_field: TitleField = None,
     data_path: TrainedDataPath = None,
     device: Device = None,
 ) -> None:

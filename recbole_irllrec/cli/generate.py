@@ -5,22 +5,23 @@ from typing import Annotated
 
 import typer
 
+from .commands import command
 from .log import log_to_stderr
 from .options import ConfigFiles, DataPath, Dataset, Store
 
-_EPILOG = """\
+_THEN = """\
+Without --dry-run, which says what it would cost, the model is asked; --max-requests 20 tries it on twenty.
 The key is read from the environment variable OPENAI_API_KEY and nowhere kept.
-See what it would cost: irllrec intents generate my-data --model gpt-4o-mini --prompts books --dry-run.
-Try it on twenty: add --max-requests 20.
 A server of your own: --base-url http://localhost:8000/v1 --model qwen3 --context-length 32768.
 docs/intents.md tells the whole story.
 """
-_WHAT, _PRICE, _PACE, _BATCH = "What is asked", "Price", "Pace", "Batches"
+_LLM, _WHAT, _PRICE, _PACE, _BATCH = "Language model", "What is asked", "Price", "Pace", "Batches"
 
 
 def add_command(app: typer.Typer) -> None:
     """Add the command to ``irllrec intents``."""
-    app.command("generate", epilog=_EPILOG)(generate)
+    example = "irllrec intents generate ml-100k --model gpt-4o-mini --prompts films --dry-run"
+    command(app, example, then=_THEN)(generate)
 
 
 def _option(text: str, panel: str, *names: str, **more):
@@ -29,10 +30,10 @@ def _option(text: str, panel: str, *names: str, **more):
 
 def generate(
     dataset: Dataset,
-    model: Annotated[str, typer.Option(help="The language model's name, as its server knows it.")],
+    model: Annotated[str, _option("Its name, as its server knows it.", _LLM)],
     base_url: Annotated[
         str | None,
-        typer.Option(help="Address of an OpenAI-compatible server; without it, OpenAI.", show_default=False),
+        _option("Address of an OpenAI-compatible server; without it, OpenAI.", _LLM, show_default=False),
     ] = None,
     prompts: Annotated[
         str, _option("Prompts: books, films, places, general, or a file of your own.", _WHAT)

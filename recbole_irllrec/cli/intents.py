@@ -6,45 +6,79 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from . import generate
+from .commands import command, group
 from .log import log_to_stderr
-from .options import Checkpoint, ConfigFiles, DataPath, Dataset, Device, Store, TrainedDataPath, is_there
+from .options import (
+    FILES,
+    MACHINE,
+    RESULTS,
+    TEXTS,
+    AsJson,
+    Checkpoint,
+    ConfigFiles,
+    DataPath,
+    Dataset,
+    Device,
+    Store,
+    TitleField,
+    TrainedDataPath,
+    is_there,
+)
 
 if TYPE_CHECKING:
     from recbole_irllrec.dataset_tools.check import Report, TableReport
 
-app = typer.Typer(help="Texts about users and items, and the tables of their embeddings.", no_args_is_help=True)
+app = group("Texts about users and items, and the tables of their embeddings.", "irllrec intents check ml-100k")
+ENCODER, ENDPOINT, PICTURE = "Encoder", "Endpoint", "Picture"
 
 
 Side = Literal["user", "item"]
 SideOrBoth = Literal["user", "item", "both"]
 Kind = Literal["profile", "intent", "both"]
 Source = Literal["features", "interactions"]
-Kinds = Annotated[Kind, typer.Option(help="Which texts they are: the profile (what), the intent (why), or both.")]
+Kinds = Annotated[
+    Kind,
+    typer.Option(rich_help_panel=TEXTS, help="Which texts they are: the profile (what), the intent (why), or both."),
+]
 Atomic = Annotated[
-    bool, typer.Option("--atomic", help="Also write RecBole's float_seq files, for other models (preload_weight).")
+    bool,
+    typer.Option(
+        "--atomic",
+        rich_help_panel=RESULTS,
+        help="Also write RecBole's float_seq files, for other models (preload_weight).",
+    ),
 ]
 
 
-@app.command(
-    "import",
-    epilog="Example: irllrec intents import my-data --side item --embeddings items.npy --ids items.txt "
+@command(
+    app,
+    "irllrec intents import ml-100k --side item --embeddings items.npy --ids items.txt "
     "--encoder-name all-MiniLM-L6-v2 --source features",
+    name="import",
 )
 def import_(
     dataset: Dataset,
-    side: Annotated[Side, typer.Option(help="Whose embeddings they are.")],
+    side: Annotated[Side, typer.Option(rich_help_panel=TEXTS, help="Whose embeddings they are.")],
     embeddings: Annotated[
         Path,
         typer.Option(
-            help="The embeddings: .npy, .npz, Parquet or CSV.", metavar="FILE", callback=is_there, show_default=False
+            rich_help_panel=FILES,
+            help="The embeddings: .npy, .npz, Parquet or CSV.",
+            metavar="FILE",
+            callback=is_there,
+            show_default=False,
         ),
     ],
     encoder_name: Annotated[
-        str, typer.Option(help="Which encoder made them; the same for users and items.", show_default=False)
+        str,
+        typer.Option(
+            rich_help_panel=TEXTS, help="Which encoder made them; the same for users and items.", show_default=False
+        ),
     ],
     source: Annotated[
         Source,
         typer.Option(
+            rich_help_panel=TEXTS,
             help="What they were made from: features alone, or also interactions (histories, reviews). With "
             "interactions you state that these were the data set's training interactions and no others; their "
             "fingerprint is stored, and training with another split will refuse the table.",
@@ -54,6 +88,7 @@ def import_(
     ids: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=FILES,
             help="Their ids: a text file with one a line, a .npy, or the name of the column or array. Without it "
             '"token", in a .npz "ids".',
             metavar="FILE|NAME",
@@ -63,6 +98,7 @@ def import_(
     vectors: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=FILES,
             help='The column or array of embeddings, or a pattern such as "dim_*" for one number a column. Without it '
             '"embedding" (in a .npz "embeddings"), or else all columns but those of ids and texts.',
             metavar="NAME",
@@ -72,14 +108,19 @@ def import_(
     texts: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=FILES,
             help="What was embedded: a column of the file, or a Parquet or CSV file with the columns token and text.",
             metavar="NAME|FILE",
             show_default=False,
         ),
     ] = None,
-    separator: Annotated[
+    delimiter: Annotated[
         str | None,
-        typer.Option(help="Between the columns of a CSV file; a comma, or a tab in .tsv.", show_default=False),
+        typer.Option(
+            rich_help_panel=FILES,
+            help="Between the columns of a CSV file; a comma, or a tab in .tsv.",
+            show_default=False,
+        ),
     ] = None,
     kind: Kinds = "both",
     atomic: Atomic = False,
@@ -96,7 +137,7 @@ def import_(
 
     config = _config(dataset, data_path, config_files)
     refuse_absent(config)
-    given = read_embeddings(embeddings, ids, vectors, texts, separator)
+    given = read_embeddings(embeddings, ids, vectors, texts, delimiter)
     table = IntentTable.from_arrays(
         *given,
         encoder=encoder_name,
@@ -107,29 +148,38 @@ def import_(
     _say_written(table, write_tables(config, table, side, _each(kind, ("profile", "intent")), atomic))
 
 
-@app.command(
-    epilog="Example: irllrec intents embed my-data --encoder sentence-transformers --encoder-model all-MiniLM-L6-v2"
+@command(
+    app,
+    "irllrec intents embed ml-100k",
+    then="Add `--encoder sentence-transformers --encoder-model all-MiniLM-L6-v2` for a model that runs here.",
 )
 def embed(
     dataset: Dataset,
     encoder: Annotated[
         Literal["tfidf-svd", "sentence-transformers", "openai"],
-        typer.Option(help="TF-IDF, a model that runs here, or any OpenAI-compatible endpoint."),
+        typer.Option(
+            rich_help_panel=ENCODER, help="TF-IDF, a model that runs here, or any OpenAI-compatible endpoint."
+        ),
     ] = "tfidf-svd",
     encoder_model: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=ENCODER,
             help="The model: a folder or name of the Hugging Face hub, or what the endpoint calls it.",
             metavar="PATH|NAME",
             show_default=False,
         ),
     ] = None,
     encoder_name: Annotated[
-        str | None, typer.Option(help="What the tables call the encoder; the model's name.", show_default=False)
+        str | None,
+        typer.Option(
+            rich_help_panel=ENCODER, help="What the tables call the encoder; the model's name.", show_default=False
+        ),
     ] = None,
     texts: Annotated[
         str,
         typer.Option(
+            rich_help_panel=TEXTS,
             help='Where the texts come from: "features" (.item and .user files, for users with their training items), '
             '"intents" (what comes with this package about public data sets), "all" (both), "generated" (what a '
             'language model wrote, see generate), "tables" (the texts of the tables that are there, for another '
@@ -140,60 +190,94 @@ def embed(
     source: Annotated[
         Source | None,
         typer.Option(
+            rich_help_panel=TEXTS,
             help="What the texts of a file were made from; with interactions you state that these were the data set's "
             "training interactions.",
             show_default=False,
         ),
     ] = None,
     store: Store = None,
-    side: Annotated[SideOrBoth, typer.Option(help="Whose texts.")] = "both",
+    side: Annotated[SideOrBoth, typer.Option(rich_help_panel=TEXTS, help="Whose texts.")] = "both",
     kind: Kinds = "both",
-    dtype: Annotated[Literal["float32", "float16"], typer.Option(help="How embeddings are kept.")] = "float32",
+    dtype: Annotated[
+        Literal["float32", "float16"], typer.Option(rich_help_panel=RESULTS, help="How embeddings are kept.")
+    ] = "float32",
     atomic: Atomic = False,
     prompt: Annotated[
         str | None,
-        typer.Option(help="Put before each text (both models and endpoints).", show_default=False),
+        typer.Option(
+            rich_help_panel=ENCODER, help="Put before each text (both models and endpoints).", show_default=False
+        ),
     ] = None,
     max_length: Annotated[
         int | None,
-        typer.Option(min=1, help="How many tokens of a text are read; the model's own limit.", show_default=False),
+        typer.Option(
+            min=1,
+            rich_help_panel=ENCODER,
+            help="How many tokens of a text are read; the model's own limit.",
+            show_default=False,
+        ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Texts at once: 32, in a request 256.", show_default=False)
+        int | None,
+        typer.Option(min=1, rich_help_panel=ENCODER, help="Texts at once: 32, in a request 256.", show_default=False),
     ] = None,
     compute_dtype: Annotated[
         Literal["float32", "float16", "bfloat16"] | None,
-        typer.Option(help="sentence-transformers: what the model computes in; float32.", show_default=False),
+        typer.Option(
+            rich_help_panel=ENCODER,
+            help="sentence-transformers: what the model computes in; float32.",
+            show_default=False,
+        ),
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(help="sentence-transformers: where, e.g. cuda:1; the fastest there is.", show_default=False),
+        typer.Option(
+            rich_help_panel=MACHINE,
+            help="sentence-transformers: where, e.g. cuda:1; the fastest there is.",
+            show_default=False,
+        ),
     ] = None,
     base_url: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=ENDPOINT,
             help="openai: the endpoint; OPENAI_BASE_URL, or OpenAI itself. The key is in OPENAI_API_KEY.",
             show_default=False,
         ),
     ] = None,
     dimensions: Annotated[
-        int | None, typer.Option(min=1, help="openai: the width of embeddings to ask for.", show_default=False)
+        int | None,
+        typer.Option(
+            min=1, rich_help_panel=ENDPOINT, help="openai: the width of embeddings to ask for.", show_default=False
+        ),
     ] = None,
     batch_tokens: Annotated[
-        int | None, typer.Option(min=1, help="openai: the most tokens in a request; 100000.", show_default=False)
+        int | None,
+        typer.Option(
+            min=1, rich_help_panel=ENDPOINT, help="openai: the most tokens in a request; 100000.", show_default=False
+        ),
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="openai: requests under way at once; 4.", show_default=False)
+        int | None,
+        typer.Option(
+            min=1, rich_help_panel=ENDPOINT, help="openai: requests under way at once; 4.", show_default=False
+        ),
     ] = None,
     requests_per_minute: Annotated[
-        float | None, typer.Option(min=0.01, help="openai: the most requests in a minute.", show_default=False)
+        float | None,
+        typer.Option(
+            min=0.01, rich_help_panel=ENDPOINT, help="openai: the most requests in a minute.", show_default=False
+        ),
     ] = None,
     tokens_per_minute: Annotated[
-        float | None, typer.Option(min=1, help="openai: the most tokens in a minute.", show_default=False)
+        float | None,
+        typer.Option(min=1, rich_help_panel=ENDPOINT, help="openai: the most tokens in a minute.", show_default=False),
     ] = None,
     address: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=MACHINE,
             help="A Ray cluster whose CPUs embed: auto, HOST:PORT or ray://HOST:PORT; without it, this machine does.",
             show_default=False,
         ),
@@ -252,12 +336,15 @@ def embed(
             _say_written(table, paths)
 
 
-@app.command()
+@command(app, "irllrec intents show ml-100k 50 --side item")
 def show(
     dataset: Dataset,
     token: Annotated[str, typer.Argument(help="The id of a user or an item, as in the .inter file.")],
     side: Annotated[
-        Side | None, typer.Option(help="Which it is, where both a user and an item have this id.", show_default=False)
+        Side | None,
+        typer.Option(
+            rich_help_panel=TEXTS, help="Which it is, where both a user and an item have this id.", show_default=False
+        ),
     ] = None,
     store: Store = None,
     data_path: DataPath = None,
@@ -286,10 +373,10 @@ def show(
         console.print(Panel(Text("\n".join(lines)), title=Text(f"{found.side} {token}: the language model's answer")))
 
 
-@app.command()
+@command(app, "irllrec intents check ml-100k")
 def check(
     dataset: Dataset,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what is found as JSON.")] = False,
+    as_json: AsJson = False,
     store: Store = None,
     data_path: DataPath = None,
     config_files: ConfigFiles = None,
@@ -306,26 +393,27 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: irllrec intents plot saved/IRLLRec.pth --out plots")
+@command(app, "irllrec intents plot saved/IRLLRec.pth --map pca --out plots")
 def plot(
     checkpoint: Checkpoint,
     out: Annotated[
         Path,
-        typer.Option(help="Folder for plot.html and, in numbers, numbers.csv, angles.csv, items.csv.", metavar="DIR"),
-    ] = Path("plots"),
-    title: Annotated[
-        str | None,
         typer.Option(
-            help="The column of the .item file that names items; without it, the first with title or name in its name.",
-            metavar="FIELD",
-            show_default=False,
+            rich_help_panel=RESULTS,
+            help="Folder for plot.html and, in numbers, numbers.csv, angles.csv, items.csv.",
+            metavar="DIR",
         ),
-    ] = None,
+    ] = Path("plots"),
+    title_field: TitleField = None,
     how: Annotated[
-        Literal["tsne", "pca"], typer.Option("--map", help="How the plane is found: t-SNE, or principal components.")
+        Literal["tsne", "pca"],
+        typer.Option("--map", rich_help_panel=PICTURE, help="How the plane is found: t-SNE, or principal components."),
     ] = "tsne",
-    sample: Annotated[
-        int, typer.Option(min=3, help="Users and items, at most, that densities and numbers are of.")
+    points: Annotated[
+        int,
+        typer.Option(
+            min=3, rich_help_panel=PICTURE, help="Users and items, at most, that densities and numbers are of."
+        ),
     ] = 500,
     data_path: TrainedDataPath = None,
     device: Device = None,
@@ -341,7 +429,7 @@ def plot(
 
     with Console(stderr=True).status(f"Loading {checkpoint} and its data set"):
         served = serve(checkpoint, device, data_path, texts=True)
-        made = picture(served, str(checkpoint), title, how, sample)
+        made = picture(served, str(checkpoint), title_field, how, points)
     typer.echo(made.numbers.to_string(index=False, na_rep="", float_format="{:.4f}".format))
     for path in write_picture(out, made, f"{served.config['model']} on {served.config['dataset']}"):
         typer.echo(path)

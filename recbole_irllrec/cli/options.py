@@ -6,6 +6,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+# How options are grouped in the help of every command.
+DATA = "Data"
+FILES = "Files"
+KEPT = "What is kept"
+MACHINE = "Where it runs"
+MODELS = "Models"
+RESULTS = "Results"
+SEARCH = "Search"
+TEXTS = "Texts"
+TRAINING = "Training and measures"
+
 
 def is_there(given: Any) -> Any:
     """Refuse files that are not there before anything is imported that reads them.
@@ -37,6 +48,7 @@ Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="Name of the Rec
 DataPath = Annotated[
     Path | None,
     typer.Option(
+        rich_help_panel=DATA,
         help="Folder that holds the data set's folder; without it, as RecBole: dataset/ here, or RecBole's own.",
         show_default=False,
     ),
@@ -44,6 +56,7 @@ DataPath = Annotated[
 ConfigFiles = Annotated[
     str | None,
     typer.Option(
+        rich_help_panel=DATA,
         help='YAML files with RecBole settings, "first.yaml second.yaml"; without them DATASET.yaml in the data set\'s '
         "folder, where there is one.",
         callback=_hold_settings,
@@ -52,19 +65,31 @@ ConfigFiles = Annotated[
 ]
 # Of the commands that take a trained model
 Checkpoint = Annotated[
-    Path, typer.Argument(help="What run_recbole saved: saved/NAME.pth.", callback=_opens, show_default=False)
+    Path,
+    typer.Argument(
+        metavar="CHECKPOINT", help="What run_recbole saved: saved/NAME.pth.", callback=_opens, show_default=False
+    ),
 ]
 TrainedDataPath = Annotated[
     Path | None,
-    typer.Option(help="Folder that holds the data set's folder; without it, as in training.", show_default=False),
+    typer.Option(
+        rich_help_panel=DATA,
+        help="Folder that holds the data set's folder; without it, as in training.",
+        show_default=False,
+    ),
 ]
 Device = Annotated[
     str | None,
-    typer.Option(help="Where to score, e.g. cpu or cuda:1; without it, as in training.", show_default=False),
+    typer.Option(
+        rich_help_panel=MACHINE,
+        help="Where to score, e.g. cpu or cuda:1; without it, as in training.",
+        show_default=False,
+    ),
 ]
 Store = Annotated[
     Path | None,
     typer.Option(
+        rich_help_panel=TEXTS,
         help="File of a language model's answers; without it, DATASET.answers.sqlite in the data set's folder.",
         show_default=False,
     ),
@@ -72,6 +97,7 @@ Store = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(
+        rich_help_panel=MACHINE,
         help="A Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT; without it, a Ray on this machine.",
         show_default=False,
     ),
@@ -79,7 +105,23 @@ Address = Annotated[
 MaxConcurrent = Annotated[
     int | None,
     typer.Option(
-        min=1, help="The most at a time; without it, as many as there are CPUs and GPUs for.", show_default=False
+        min=1,
+        rich_help_panel=MACHINE,
+        help="The most at a time; without it, as many as there are CPUs and GPUs for.",
+        show_default=False,
+    ),
+]
+
+# Of the commands that search settings
+Space = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE|DIR",
+        rich_help_panel=SEARCH,
+        help="YAML file with what to draw (docs/tune.md), or a folder with one for each model, MODEL.yaml; without it, "
+        "what comes with a model.",
+        callback=is_there,
+        show_default=False,
     ),
 ]
 
@@ -87,36 +129,51 @@ MaxConcurrent = Annotated[
 Seeds = Annotated[
     int,
     typer.Option(
-        min=1, help="Runs of each model with its chosen settings: seeds 1, 2, …; one of models without chance."
+        min=1,
+        rich_help_panel=TRAINING,
+        help="Runs of each model with its chosen settings: seeds 1, 2, …; one of models without chance.",
     ),
 ]
 Protocol = Annotated[
     Literal["recbole", "paper"] | None,
     typer.Option(
+        rich_help_panel=TRAINING,
         help="Leave a user's training and validation items out of the test's ranking (recbole, unless the settings "
         "say otherwise), or its training items alone (paper).",
         show_default=False,
     ),
 ]
 Metrics = Annotated[
-    str | None, typer.Option(help="Metrics parted by commas; Recall,NDCG,MRR by default.", show_default=False)
-]
-Topk = Annotated[
-    str | None, typer.Option(help="Their cutoffs, parted by commas; 10,20 by default.", show_default=False)
-]
-ValidMetric = Annotated[
     str | None,
     typer.Option(
-        help="What validation chooses by, settings and epochs; NDCG at the first cutoff by default.",
+        rich_help_panel=TRAINING, help="Metrics parted by commas; Recall,NDCG,MRR by default.", show_default=False
+    ),
+]
+Topk = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=TRAINING, help="Their cutoffs, parted by commas; 10,20 by default.", show_default=False
+    ),
+]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=TRAINING,
+        help="What validation chooses by, settings and epochs; by default valid_metric of the settings, or NDCG.",
         show_default=False,
     ),
 ]
 Epochs = Annotated[
     int | None,
-    typer.Option(min=1, help="The most epochs of a run; 300 by default. Training stops early.", show_default=False),
+    typer.Option(
+        min=1,
+        rich_help_panel=TRAINING,
+        help="The most epochs of a run; 300 by default. Training stops early.",
+        show_default=False,
+    ),
 ]
-CpusPerRun = Annotated[int, typer.Option(min=1, help="CPUs of a run, and so its threads.")]
-GpusPerRun = Annotated[float, typer.Option(min=0, help="GPUs of a run, e.g. 0.25.")]
+Cpus = Annotated[float, typer.Option(min=0.1, rich_help_panel=MACHINE, help="CPUs of a run, and so its threads.")]
+Gpus = Annotated[float, typer.Option(min=0, rich_help_panel=MACHINE, help="GPUs of a run; 0.5 puts two on one.")]
 
 
 def listed(text: str) -> list[str]:
@@ -152,35 +209,61 @@ def measures(metrics: str | None, topk: str | None) -> tuple[list[str] | None, l
     return None if metrics is None else listed(metrics), None if cutoffs is None else [int(n) for n in cutoffs]
 
 
+# Of the commands that show what a trained model knows
+TitleField = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=RESULTS,
+        help="The column of the .item file that names items; without it, the first with title or name in its name.",
+        metavar="FIELD",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", rich_help_panel=RESULTS, help="Print JSON, for programs.")]
+
 # Of the commands that write data sets
 Out = Annotated[
     Path,
     typer.Option(
-        metavar="DIR", help="Folder of data sets; a relative one holds for runs from the current folder only."
+        metavar="DIR",
+        rich_help_panel=RESULTS,
+        help="Folder of data sets; a relative one holds for runs from the current folder only.",
     ),
 ]
-Name = Annotated[str, typer.Option(help="What the data set is called.", show_default=False)]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is there; other files in the folder stay.")]
-MinRating = Annotated[float | None, typer.Option(help="Keep reviews with at least this rating.", show_default=False)]
+Name = Annotated[str, typer.Option(rich_help_panel=RESULTS, help="What the data set is called.", show_default=False)]
+Force = Annotated[
+    bool,
+    typer.Option("--force", rich_help_panel=RESULTS, help="Replace what is there; other files in the folder stay."),
+]
+MinRating = Annotated[
+    float | None, typer.Option(rich_help_panel=KEPT, help="Keep reviews with at least this rating.", show_default=False)
+]
 SampleUsers = Annotated[
     float | None,
-    typer.Option(help="Then keep this share of the users, drawn at random.", max=1, show_default=False),
+    typer.Option(
+        rich_help_panel=KEPT, help="Then keep this share of the users, drawn at random.", max=1, show_default=False
+    ),
 ]
 KCore = Annotated[
-    int, typer.Option("--k-core", help="Then drop users and items until each has at least so many.", min=1)
+    int,
+    typer.Option(
+        "--k-core", rich_help_panel=KEPT, help="Then drop users and items until each has at least so many.", min=1
+    ),
 ]
 KeepUnseen = Annotated[
     bool,
     typer.Option(
         "--keep-unseen",
+        rich_help_panel=KEPT,
         help="Also keep users and items of the features that have no interaction; RecBole gives them ids.",
     ),
 ]
-SampleSeed = Annotated[int, typer.Option("--seed", help="Seed of the random sample of users.")]
+SampleSeed = Annotated[int, typer.Option("--seed", rich_help_panel=KEPT, help="Seed of the random sample of users.")]
 CountRepeats = Annotated[
     bool,
     typer.Option(
         "--count-repeats",
+        rich_help_panel=KEPT,
         help="Write how many reviews or purchases of an item a user has, as the column count; see the setting "
         "interaction_weight.",
     ),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Checkpoint, Device, TrainedDataPath, is_there
+from .commands import command, single
+from .options import MACHINE, RESULTS, Checkpoint, Device, TrainedDataPath, is_there
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..scorer import Scorer
 
+NEW, REASONS, WHOM = "New items and users", "Reasons", "Whom and what"
 _SHOWN = 10  # users, on the screen
 
 
@@ -35,6 +37,7 @@ class Only(StrEnum):
 NewItems = Annotated[
     Path | None,
     typer.Option(
+        rich_help_panel=NEW,
         help="Items that the data set does not have: their ids with a text, with the words of its .item file, or with "
         "embeddings (.csv, .parquet, an atomic file, a text table).",
         metavar="FILE",
@@ -45,6 +48,7 @@ NewItems = Annotated[
 Histories = Annotated[
     Path | None,
     typer.Option(
+        rich_help_panel=NEW,
         help="Interactions of new users, or further ones of known users: columns user and item (.csv, .parquet, "
         ".inter).",
         metavar="FILE",
@@ -61,35 +65,34 @@ class Format(StrEnum):
     npy = "npy"
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Add the commands to the top level of ``irllrec``."""
-    app.command(
-        epilog="Examples: irllrec recommend saved/IRLLRec.pth --users all --k 20 --out best.parquet; irllrec recommend "
-        "saved/IRLLRec.pth --new-items new.csv --histories visits.csv --k 5"
-    )(recommend)
-    app.command(
-        epilog="Examples: irllrec export saved/IRLLRec.pth --out vectors; irllrec export saved/IRLLRec.pth --new-items "
-        "new.csv --out vectors"
-    )(export)
+app, export_app = single(), single()
 
 
+@command(
+    app,
+    "irllrec recommend saved/IRLLRec.pth --users all --k 20 --out best.parquet",
+    "irllrec recommend saved/IRLLRec.pth --new-items new.csv --histories visits.csv --k 5",
+)
 def recommend(
     checkpoint: Checkpoint,
     users: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|all",
+            rich_help_panel=WHOM,
             help="Whom to recommend to: a file with a user a line (or a .csv or .parquet with a column user), or all.",
             show_default=False,
         ),
     ] = None,
     user: Annotated[
-        list[str] | None, typer.Option(help="One user; may be given several times.", show_default=False)
+        list[str] | None,
+        typer.Option(rich_help_panel=WHOM, help="One user; may be given several times.", show_default=False),
     ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Items a user.")] = 20,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, rich_help_panel=WHOM, help="Items a user.")] = 20,
     out: Annotated[
         Path | None,
         typer.Option(
+            rich_help_panel=RESULTS,
             help="File to write: .parquet, .csv or .jsonl, a row a recommendation. Without it, they are shown here.",
             show_default=False,
         ),
@@ -97,6 +100,7 @@ def recommend(
     items: Annotated[
         Path | None,
         typer.Option(
+            rich_help_panel=WHOM,
             help="Recommend only these: a file with an item a line (or a .csv or .parquet with a column item).",
             callback=is_there,
             show_default=False,
@@ -106,37 +110,49 @@ def recommend(
     histories: Histories = None,
     only: Annotated[
         Only | None,
-        typer.Option(help="With --new-items, recommend new items or known ones alone.", show_default=False),
+        typer.Option(
+            rich_help_panel=NEW, help="With --new-items, recommend new items or known ones alone.", show_default=False
+        ),
     ] = None,
     seen: Annotated[
         Seen,
-        typer.Option(help="Leave out what a user has in the data set (all), or in its training interactions (train)."),
+        typer.Option(
+            rich_help_panel=WHOM,
+            help="Leave out what a user has in the data set (all), or in its training interactions (train).",
+        ),
     ] = Seen.all,
     explain: Annotated[
         bool,
         typer.Option(
-            "--explain", help="Add the item's and the user's texts whose embeddings agree most, cut to 120 characters."
+            "--explain",
+            rich_help_panel=REASONS,
+            help="Add the item's and the user's texts whose embeddings agree most, cut to 120 characters.",
         ),
     ] = False,
     explain_field: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=REASONS,
             help="Explain, with this column of the .item file in the place of items' texts, e.g. title.",
             metavar="FIELD",
             show_default=False,
         ),
     ] = None,
     explain_full: Annotated[
-        bool, typer.Option("--explain-full", help="Explain, with whole texts on each row.")
+        bool, typer.Option("--explain-full", rich_help_panel=REASONS, help="Explain, with whole texts on each row.")
     ] = False,
     skip_unknown: Annotated[
-        bool, typer.Option("--skip-unknown", help="Leave out users and items that the data set does not have.")
+        bool,
+        typer.Option(
+            "--skip-unknown", rich_help_panel=WHOM, help="Leave out users and items that the data set does not have."
+        ),
     ] = False,
     data_path: TrainedDataPath = None,
     device: Device = None,
     address: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=MACHINE,
             help="A Ray cluster whose CPUs score: auto, HOST:PORT or ray://HOST:PORT; without it, this machine does.",
             show_default=False,
         ),
@@ -195,12 +211,19 @@ def recommend(
         print(f"The first {len(shown)} of {len(user_ids)} users; --out FILE writes all.")
 
 
+@command(export_app, "irllrec export saved/IRLLRec.pth --out vectors")
 def export(
     checkpoint: Checkpoint,
-    out: Annotated[Path, typer.Option(help="Folder for users.* and items.*.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(rich_help_panel=RESULTS, help="Folder for users.* and items.*.", show_default=False)
+    ],
     form: Annotated[
         Format,
-        typer.Option("--format", help="parquet: columns token and vector. npy: arrays beside text files of tokens."),
+        typer.Option(
+            "--format",
+            rich_help_panel=RESULTS,
+            help="parquet: columns token and vector. npy: arrays beside text files of tokens.",
+        ),
     ] = Format.parquet,
     new_items: NewItems = None,
     histories: Histories = None,

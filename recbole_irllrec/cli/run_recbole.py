@@ -39,14 +39,17 @@ def main() -> int:
     """Run the command with ``sys.argv``. Returns the exit status."""
     debug = debug_wanted()
     # RecBole's Config reads the settings from sys.argv by itself, and warns of what is no --key=value.
-    args, _settings = _parser().parse_known_args()
-    return in_one_sentence("run_recbole", lambda: _run(args), debug)
+    args, settings = _parser().parse_known_args()
+    return in_one_sentence("run_recbole", lambda: _run(args, settings), debug)
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace, settings: list[str]) -> None:
+    from ..early import refuse_models, refuse_values
     from ..settings.files import paths_in, settings_files
 
     files = settings_files(paths_in(args.config_files)) if args.config_files else None
+    refuse_models([args.model])
+    refuse_values(args.model, settings)
 
     from recbole.quick_start import run
 

@@ -8,37 +8,38 @@ from typing import Annotated, Any
 import typer
 
 from ..stopping import told_how_to_go_on
+from .commands import command, single
 from .options import (
+    MODELS,
+    RESULTS,
     Address,
     ConfigFiles,
-    CpusPerRun,
+    Cpus,
     DataPath,
+    Dataset,
     Epochs,
-    GpusPerRun,
+    Gpus,
     MaxConcurrent,
+    Metric,
     Metrics,
     Protocol,
     Seeds,
     Topk,
-    ValidMetric,
     listed,
     measures,
     numbers,
 )
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Add the command to the top level of ``irllrec``."""
-    app.command(
-        epilog="Example: irllrec study controls --dataset my-data --seeds 2",
-    )(study)
+app = single()
+OF_ONE = "Of single studies"
 
 
+@command(app, "irllrec study controls my-data --seeds 2")
 def study(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME",
+            metavar="STUDY",
             help="ablation: the model without each of its parts. controls: with its own texts, with texts shuffled "
             "among users and among items, with random vectors, without text, and text alone. sparsity: models "
             "by the user's and the item's number of training interactions. noise: what models "
@@ -47,10 +48,11 @@ def study(
             show_default=False,
         ),
     ],
-    dataset: Annotated[str, typer.Option(help="Name of the RecBole data set, e.g. ml-100k.", show_default=False)],
+    dataset: Dataset,
     models: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=MODELS,
             help="Names parted by commas, as `irllrec benchmark` takes them, IRLLRec\\[fusion=gate] among them; "
             "by default IRLLRec, and for sparsity and noise IRLLRec, LightGCN and EASE.",
             show_default=False,
@@ -59,12 +61,15 @@ def study(
     shares: Annotated[
         str | None,
         typer.Option(
-            help="Of noise: shares from 0 to 1, parted by commas; 0.1,0.2,0.3,0.4 by default.", show_default=False
+            rich_help_panel=OF_ONE,
+            help="Of noise: shares from 0 to 1, parted by commas; 0.1,0.2,0.3,0.4 by default.",
+            show_default=False,
         ),
     ] = None,
     encoders: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=OF_ONE,
             help="Of encoders: tfidf-svd, sentence-transformers:MODEL or openai:MODEL, parted by commas; tfidf-svd by "
             "default.",
             show_default=False,
@@ -73,6 +78,7 @@ def study(
     fields: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=OF_ONE,
             help="Of encoders: fields of the items that are embedded by themselves, as title,title+genre; each by "
             "default.",
             show_default=False,
@@ -82,15 +88,18 @@ def study(
     protocol: Protocol = None,
     metrics: Metrics = None,
     topk: Topk = None,
-    valid_metric: ValidMetric = None,
+    metric: Metric = None,
     epochs: Epochs = None,
     data_path: DataPath = None,
     config_files: ConfigFiles = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of results; results/DATASET-NAME.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="DIR", rich_help_panel=RESULTS, help="Folder of results; results/DATASET-NAME.", show_default=False
+        ),
     ] = None,
-    cpus_per_run: CpusPerRun = 1,
-    gpus_per_run: GpusPerRun = 0,
+    cpus: Cpus = 1,
+    gpus: Gpus = 0,
     max_concurrent: MaxConcurrent = None,
     address: Address = None,
 ) -> None:
@@ -108,6 +117,9 @@ def study(
     own |= {option: listed(text) for option, text in (("encoders", encoders), ("fields", fields)) if text is not None}
     kind.refuse_options(name, own)
     wanted, cutoffs = measures(metrics, topk)
+    from ..early import refuse_models
+
+    refuse_models(listed(models or kind.models))
 
     from ..benchmark.conductor import Data
     from ..benchmark.plan import Options, named
@@ -121,7 +133,7 @@ def study(
         protocol=protocol,
         metrics=wanted,
         topk=cutoffs,
-        valid_metric=valid_metric,
+        valid_metric=metric,
         epochs=epochs,
     )
     asked = Asked(
@@ -135,7 +147,7 @@ def study(
         told, files = carry_out(
             kind.plan(asked),
             asked,
-            resources=Resources(cpus_per_run, gpus_per_run, max_concurrent, retries=3 if address else 0),
+            resources=Resources(cpus, gpus, max_concurrent, retries=3 if address else 0),
             address=address,
             command=shlex.join(["irllrec", *sys.argv[1:]]),
         )

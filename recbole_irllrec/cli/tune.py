@@ -6,51 +6,59 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..stopping import told_how_to_go_on
-from .options import Address, ConfigFiles, DataPath, MaxConcurrent, is_there
+from .commands import command, single
+from .options import (
+    MODELS,
+    RESULTS,
+    SEARCH,
+    TRAINING,
+    Address,
+    ConfigFiles,
+    Cpus,
+    DataPath,
+    Dataset,
+    Gpus,
+    MaxConcurrent,
+    Metric,
+    Space,
+)
+
+app = single()
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Add the command to the top level of ``irllrec``."""
-    app.command(
-        epilog="Examples: irllrec tune --dataset ml-100k --num-samples 30 | "
-        "irllrec tune --dataset ml-100k --num-samples 60 --resume | "
-        "irllrec tune --dataset my-data --model LightGCN --search optuna --address auto --gpus-per-trial 0.5"
-    )(tune)
-
-
+@command(
+    app,
+    "irllrec tune ml-100k --samples 30",
+    then="Later, for more, `irllrec tune ml-100k --samples 60 --resume`.",
+)
 def tune(
-    dataset: Annotated[str, typer.Option(help="Name of the RecBole data set, e.g. ml-100k.", show_default=False)],
-    model: Annotated[str, typer.Option(help="A general recommender, IRLLRec or one of RecBole's.")] = "IRLLRec",
-    space: Annotated[
-        Path | None,
-        typer.Option(
-            help="YAML file with what to draw (docs/tune.md); without it, the one that comes with the model.",
-            callback=is_there,
-            show_default=False,
-        ),
-    ] = None,
-    num_samples: Annotated[
-        int, typer.Option(min=1, help="Trials, those of an earlier part of the sweep included.")
+    dataset: Dataset,
+    model: Annotated[
+        str, typer.Option(rich_help_panel=MODELS, help="A general recommender, IRLLRec or one of RecBole's.")
+    ] = "IRLLRec",
+    space: Space = None,
+    samples: Annotated[
+        int, typer.Option(min=1, rich_help_panel=SEARCH, help="Trials, those of an earlier part of the sweep included.")
     ] = 30,
-    metric: Annotated[
-        str | None,
-        typer.Option(
-            help="The validation metric to choose by; without it, valid_metric of the settings files, else NDCG@10.",
-            show_default=False,
-        ),
-    ] = None,
+    metric: Metric = None,
     search: Annotated[
         Literal["random", "optuna"],
-        typer.Option(help="By chance, or by Optuna's TPE from what trials found (needs recbole-irllrec\\[optuna])."),
+        typer.Option(
+            rich_help_panel=SEARCH,
+            help="By chance, or by Optuna's TPE from what trials found (needs recbole-irllrec\\[optuna]).",
+        ),
     ] = "random",
     scheduler: Annotated[
         Literal["asha", "none"],
-        typer.Option(help="Stop trials early that fall behind at the same epoch (asha), or none."),
+        typer.Option(
+            rich_help_panel=SEARCH, help="Stop trials early that fall behind at the same epoch (asha), or none."
+        ),
     ] = "asha",
     grace_epochs: Annotated[
         int | None,
         typer.Option(
             min=1,
+            rich_help_panel=SEARCH,
             help="Epochs before asha may stop a trial; without it a tenth of all, at least 5.",
             show_default=False,
         ),
@@ -59,23 +67,36 @@ def tune(
         int,
         typer.Option(
             min=1,
+            rich_help_panel=TRAINING,
             help="Run the best settings with so many seeds of the model, and test each; models without chance once.",
         ),
     ] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the search; the model's is the setting seed.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, rich_help_panel=SEARCH, help="Seed of the search; the model's is the setting seed.")
+    ] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the sweep; default tuning/DATASET-MODEL.", show_default=False)
+        Path | None,
+        typer.Option(
+            rich_help_panel=RESULTS, help="Folder of the sweep; default tuning/DATASET-MODEL.", show_default=False
+        ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the sweep in the folder where it stopped, or begin it.")
+        bool,
+        typer.Option(
+            "--resume",
+            rich_help_panel=RESULTS,
+            help="Go on with the sweep in the folder where it stopped, or begin it.",
+        ),
     ] = False,
     address: Address = None,
-    cpus_per_trial: Annotated[float, typer.Option(min=0.1, help="CPUs, and so threads, for each trial.")] = 1,
-    gpus_per_trial: Annotated[float, typer.Option(min=0, help="GPUs for each trial; 0.5 puts two on one.")] = 0,
+    cpus: Cpus = 1,
+    gpus: Gpus = 0,
     max_concurrent: MaxConcurrent = None,
     time_budget: Annotated[
         float | None,
-        typer.Option(min=1, help="Seconds; then trials are cut short and the best so far is reported."),
+        typer.Option(
+            min=1, rich_help_panel=SEARCH, help="Seconds; then trials are cut short and the best so far is reported."
+        ),
     ] = None,
     data_path: DataPath = None,
     config_files: ConfigFiles = None,
@@ -84,31 +105,35 @@ def tune(
 
     Writes best.yaml, trials.csv, seeds.csv and report.html into the folder of the sweep.
     """
+    from ..early import refuse_models
+
+    refuse_models([model])
+
     from ..cluster import connected
     from ..data.loading import setting_in_files
-    from ..runs.space import default_space, read_space
+    from ..runs.space import default_space, file_of, read_space
     from ..runs.splits import load_splits
     from ..tuning.plan import Plan, check
     from ..tuning.records import Folder
     from ..tuning.sweep import run
     from .log import log_to_stderr
 
-    found_space = read_space(space) if space else default_space(model)
+    found_space = read_space(file_of(space, model)) if space else default_space(model)
     with log_to_stderr():
         metric = metric or setting_in_files("valid_metric", dataset, data_path, config_files) or "NDCG@10"
         splits = load_splits(dataset, data_path, config_files, {"valid_metric": metric}, model)
         plan = Plan(
             model,
             found_space,
-            num_samples,
+            samples,
             metric,
             search,
             scheduler,
             grace_epochs,
             seed,
             seeds,
-            cpus_per_trial,
-            gpus_per_trial,
+            cpus,
+            gpus,
             max_concurrent,
             time_budget,
         )
@@ -116,7 +141,7 @@ def tune(
         folder = Folder(out or Path("tuning") / f"{dataset}-{model}")
         folder.refuse_another(checked.about, resume)  # before Ray, which takes its time
         how = f"What has ended is in {folder.path}, and the same command with --resume goes on with the rest."
-        with told_how_to_go_on(how), connected(address, cpus=cpus_per_trial, gpus=gpus_per_trial):
+        with told_how_to_go_on(how), connected(address, cpus=cpus, gpus=gpus):
             _show(run(checked, folder, resume), folder.path, metric)
 
 

@@ -5,12 +5,9 @@ import importlib
 import importlib.util
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
-import recbole
-
-from .. import zoo
+from .. import recboles, zoo
 from ..errors import IRLLRecError
 
 KINDS = ("general", "context_aware", "sequential", "knowledge_aware", "exlib")
@@ -52,13 +49,13 @@ def get_model(model_name: str) -> type:
         return ours.load()
     path = find_model(model_name)
     if path is None:
-        raise _unknown(model_name)
+        raise unknown(model_name)
     packages, how = EXTRAS.get(model_name, ([], ""))
     if missing := [package for package in packages if importlib.util.find_spec(package) is None]:
         raise IRLLRecError(f"The model {model_name} needs the package {' and '.join(missing)}; install it with {how}.")
     module = sys.modules.get(path) or importlib.import_module(path)
     if not isinstance(getattr(module, model_name, None), type):
-        raise _unknown(model_name)
+        raise unknown(model_name)
     if model_name == "LDiffRec":
         from .files import load_arrays_only
 
@@ -70,18 +67,11 @@ def find_model(model_name: object) -> str | None:
     """The module in which RecBole would look for the model, if it is there; registered modules have no file."""
     if not isinstance(model_name, str) or not model_name.isidentifier():
         return None
-    for kind in KINDS:
-        path = f"recbole.model.{kind}_recommender.{model_name.lower()}"
-        if path in sys.modules or (_folder(kind) / f"{model_name.lower()}.py").is_file():
-            return path
-    return None
+    return next(filter(None, (recboles.module_of(kind, model_name) for kind in KINDS)), None)
 
 
-def _folder(kind: str) -> Path:
-    return Path(recbole.__file__).parent / "model" / f"{kind}_recommender"
-
-
-def _unknown(model_name: object) -> IRLLRecError:
+def unknown(model_name: object) -> IRLLRecError:
+    """What is said of a name that no model has."""
     lower = {name.lower(): name for name in model_names()}
     close = [lower[name] for name in difflib.get_close_matches(str(model_name).lower(), lower, cutoff=0.5)]
     hint = f"did you mean {' or '.join(close)}?" if close else "see RecBole's model list."
@@ -92,7 +82,7 @@ def model_names() -> list[str]:
     """The names of all models, RecBole's, registered ones and ours, found without importing any."""
     names = {model.name for model in zoo.models()}
     for kind in KINDS:
-        for file in _folder(kind).glob("[a-z]*.py"):
+        for file in recboles.models_of(kind):
             classes = re.findall(r"^class (\w+)\b", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
             names |= {name for name in classes if name.lower() == file.stem}
         prefix = f"recbole.model.{kind}_recommender."

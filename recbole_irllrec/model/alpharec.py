@@ -6,7 +6,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import losses
+from . import linear, losses
 from .encoder import GraphEncoder
 from .towers import TextTower
 
@@ -35,9 +35,7 @@ class AlphaRec(GraphEncoder):
         found = dataset.node_texts(config, self.settings.text_kinds)[self.settings.text_kind]
         self.texts_made = {self.settings.text_kind: found.made}
         embedding = np.where(found.present[:, None], found.embedding, 0).astype(dtype)
-        history = self.interaction_matrix.tocsr()[1:, 1:].astype(dtype)
-        history.sum_duplicates()
-        history.data[:] = 1
+        history = linear.binary(self.interaction_matrix)[1:, 1:].astype(dtype)
         return torch.cat([self._means(history, embedding), torch.from_numpy(embedding)])
 
     @staticmethod

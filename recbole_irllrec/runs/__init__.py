@@ -8,7 +8,8 @@ The split is loaded once, can be pickled, and can leave the test set behind::
 
 ``splits``: what runs share. ``training``: one run. ``space``: what is drawn for it. ``worker``: a run as a record,
 whatever happens to it. ``pool``: many of them on Ray. ``failures``: why one has failed. ``fingerprints``: what tells
-them apart. ``folder``: where records are kept. ``progress``: what is told of them.
+them apart. ``folder``: where records are kept. ``progress``: what is told of them, and
+``remaining`` how long they will take.
 """
 
 from .splits import Settings, Splits, bare_config, config_of, load_splits

@@ -179,6 +179,11 @@ def default_space(model: str) -> Space:
     return _space(own[-1], content, "")
 
 
+def file_of(space: Path, model: str) -> Path:
+    """A model's file in what ``--space`` names: that file, or ``<model>.yaml`` in that folder."""
+    return space / f"{model}.yaml" if space.is_dir() else space
+
+
 def read_space(path: Path) -> Space:
     """Read a space.
 

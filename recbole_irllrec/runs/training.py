@@ -80,6 +80,11 @@ def read_history(folder: Path) -> list[Evaluation]:
     return [Evaluation(**entry) for entry in json.loads((folder / _HISTORY).read_text(encoding="utf-8"))]
 
 
+def most_epochs(config: Config) -> int:
+    """How many epochs a run with these settings has, if nothing ends it before."""
+    return 1 if get_model(config["model"]).type == ModelType.TRADITIONAL else config["epochs"]
+
+
 def train(
     model: str,
     splits: Splits,

@@ -41,10 +41,10 @@ class Done(NamedTuple):
     items: pd.DataFrame | None = None  # how often the test found each item
 
 
-def work(job: Job, splits: Splits, threads: int) -> Done:
-    """Make a run in a folder that goes with it."""
+def work(job: Job, splits: Splits, threads: int, on_evaluation: Callable[[Evaluation], None] | None = None) -> Done:
+    """Make a run in a folder that goes with it; as of `attempt`."""
     with tempfile.TemporaryDirectory(prefix="irllrec-") as own:
-        return attempt(job, splits, threads, Path(own))
+        return attempt(job, splits, threads, Path(own), on_evaluation)
 
 
 def attempt(

@@ -5,15 +5,19 @@ A model's settings are a schema put together from parts. The defaults and meanin
 """
 
 import logging
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from ..errors import IRLLRecError
 
 _log = logging.getLogger(__name__)
 
 Weight = Field(ge=0, allow_inf_nan=False)
 Temperature = Field(gt=0, allow_inf_nan=False)
 Count = Field(ge=1)
+FEW_ITEMS = 20_000  # for up to so many, 'auto' takes what grows with items times items, or items times a batch's users
 Share = Field(ge=0, le=1)
 
 
@@ -46,6 +50,17 @@ class Part(BaseModel):
     def of_data(self, n_items: int) -> Self:
         """With what depends on the data, in place of 'auto'; the log says it and why."""
         return self
+
+    def _resolved(self, name: str, n_items: int, few: Any, many: Any) -> Self:
+        """With the setting of this name, if it is 'auto', as it is for few or for many items."""
+        if getattr(self, name) != "auto":
+            return self
+        value, compared = (few, "no more") if n_items <= FEW_ITEMS else (many, "more")
+        _log.info(
+            "%s: auto is %s here: there are %s items, %s than %s.",
+            *(name, value, f"{n_items:,}", compared, f"{FEW_ITEMS:,}"),
+        )
+        return self.model_copy(update={name: value})
 
     @classmethod
     def without_text(cls) -> dict[str, float]:
@@ -198,8 +213,7 @@ class LinearSettings(Part):
     """A closed form whose scores are added to the encoder's; before the alignment's part among a class's bases."""
 
     part = "linear"
-    AUTO_WEIGHT: ClassVar[float] = 1.5
-    AUTO_ITEMS: ClassVar[int] = 20_000  # while weights are found for so many, 5 GB are held
+    AUTO_WEIGHT: ClassVar[float] = 1.5  # where it stays affordable: while weights for 20,000 items are found, 5 GB are held
 
     linear_weight: Annotated[float, Weight] | Literal["auto"]
     linear_reg_weight: float = Field(gt=0, allow_inf_nan=False)
@@ -214,15 +228,7 @@ class LinearSettings(Part):
         return super().text_kinds or ("profile",) * reads_text
 
     def of_data(self, n_items: int) -> Self:
-        if self.linear_weight != "auto":
-            return self
-        few = n_items <= self.AUTO_ITEMS
-        weight = self.AUTO_WEIGHT if few else 0.0
-        _log.info(
-            "linear_weight: auto is %g here: there are %s items, %s than %s.",
-            *(weight, f"{n_items:,}", "no more" if few else "more", f"{self.AUTO_ITEMS:,}"),
-        )
-        return self.model_copy(update={"linear_weight": weight})
+        return super().of_data(n_items)._resolved("linear_weight", n_items, few=self.AUTO_WEIGHT, many=0.0)
 
     @classmethod
     def without_text(cls) -> dict[str, float]:
@@ -233,15 +239,23 @@ class EncoderSettings(RecommenderSettings, PresetSettings):
     """A graph encoder and how it learns to rank."""
 
     part = "encoder"
+    AUTO_NEGATIVES: ClassVar[int] = 4096
+
     embedding_size: int = Count
     n_layers: int = Count
     layer_aggregation: Literal["sum", "mean"]
     ranking_loss: Literal["bpr", "softmax"]
-    softmax_negatives: Annotated[int, Count] | Literal["all"]
+    softmax_negatives: Annotated[int, Count] | Literal["all", "auto"]
     softmax_temperature: float = Temperature
     item_bias: bool
     interaction_weight: str | None
     reg_weight: float = Weight
+
+    def of_data(self, n_items: int) -> Self:
+        resolved = super().of_data(n_items)
+        if self.ranking_loss != "softmax":
+            return resolved
+        return resolved._resolved("softmax_negatives", n_items, few="all", many=self.AUTO_NEGATIVES)
 
 
 class LightGCNSettings(EncoderSettings):
@@ -332,3 +346,15 @@ class AdditiveEASESettings(TextEASESettings):
 class L3AESettings(TextEASESettings):
     text_reg_weight: float = Field(gt=0, allow_inf_nan=False)
     distillation_weight: float = Weight
+
+
+def refusal(error: Mapping[str, Any], origin: str, value: Any) -> IRLLRecError:
+    """What is said of a setting's impossible value.
+
+    Args:
+        error: pydantic's.
+        origin: where the value comes from, in words.
+        value: what it is.
+    """
+    complaint = error["msg"][0].lower() + error["msg"][1:]
+    return IRLLRecError(f"The setting {error['loc'][0]} ({origin}) is {value!r}: {complaint.replace('input', 'it')}.")

@@ -18,8 +18,10 @@ from recbole.utils.argument_list import (
 
 from .. import zoo
 from ..errors import IRLLRecError
+from .schemas import refusal
 
-_BEFORE = {"linear_weight": 0.0}  # what was done before there was a setting, where its default does something else
+# what was done before there was a setting, where its default does something else
+_BEFORE = {"linear_weight": 0.0, "item_bias": False}
 
 
 def read_settings(config) -> Any:
@@ -39,10 +41,7 @@ def read_settings(config) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        complaint = first["msg"][0].lower() + first["msg"][1:]
-        raise IRLLRecError(
-            f"The setting {name} ({_origin(config, name)}) is {config[name]!r}: {complaint.replace('input', 'it')}."
-        ) from None
+        raise refusal(first, _origin(config, name), config[name]) from None
 
 
 def defaults(model: str, dataset: str, user_settings: dict[str, Any], yaml_loader) -> dict[str, Any]:

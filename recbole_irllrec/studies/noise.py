@@ -129,6 +129,7 @@ def _figure(results: Results, noisy: list[_Noisy], kind: str) -> Figure:
     title = f"{words.written(results)}, test"
     figure = Figure(layout={**plots.LAYOUT, "xaxis_title": f"share of {kind}", "yaxis_title": title})
     of_kind = [one for one in noisy if one.kind == kind]
+    colour = plots.colours(one.model for one in noisy)
     for model in dict.fromkeys(one.model for one in of_kind):
         points = [(0.0, model), *((one.share, one.row) for one in of_kind if one.model == model)]
         rows = [row for _, row in points]
@@ -136,8 +137,9 @@ def _figure(results: Results, noisy: list[_Noisy], kind: str) -> Figure:
             Scatter(
                 x=[share for share, _ in points],
                 y=means.loc[rows, metric].tolist(),
-                error_y={"type": "data", "array": deviations.loc[rows, metric].tolist()},
+                error_y=plots.error(deviations.loc[rows, metric]),
                 mode="lines+markers",
+                line={"color": colour[model]},
                 name=model,
             )
         )

@@ -41,18 +41,16 @@ def _tell(results: Results) -> Told:
     found = f"found@{cutoff}"
     titles = {name: title for name, title in tables.metric_names(results).items() if name in results.users}
     if metric not in titles:
-        raise IRLLRecError(
-            f"Users have no {words.written(results)} of their own: take another one with --valid-metric."
-        )
+        raise IRLLRecError(f"Users have no {words.written(results)} of their own: take another one with --metric.")
     alike = [name for name in titles if name.endswith(f"@{cutoff}")] or [metric]
     of_users = {name: by_interactions(results.users, results.interactions, name) for name in alike}
     of_items = found_by_interactions(results.items, results.of_items, found)
     tests = _tests(results)
     title = f"Share of the test interactions in the first {cutoff}"
     by_users, by_items = (f"by the {side}'s number of training interactions" for side in ("user", "item"))
-    figures = {f"{titles[name]} {by_users}": _figure(of_users[name], "users", titles[name]) for name in alike} | {
-        f"{title} {by_items}": _figure(of_items, "items", title)
-    }
+    figures = {
+        f"{titles[name]} {by_users}": _figure(results, of_users[name], "users", titles[name]) for name in alike
+    } | {f"{title} {by_items}": _figure(results, of_items, "items", title)}
     return Told(
         _paragraph(results, of_users[metric], of_items, tests, cutoff),
         [
@@ -128,7 +126,7 @@ def _table(title: str, side: str, frame: pd.DataFrame, tests: _Tests | None = No
     return tables.Table(title, ["training interactions", side, *models], rows)
 
 
-def _figure(frame: pd.DataFrame, side: str, title: str) -> Figure:
+def _figure(results: Results, frame: pd.DataFrame, side: str, title: str) -> Figure:
     """Bars of the groups' sizes, and a line a model."""
     layout = {
         **plots.LAYOUT,
@@ -137,16 +135,17 @@ def _figure(frame: pd.DataFrame, side: str, title: str) -> Figure:
         "yaxis2": {"title": f"{title}, test", "overlaying": "y", "side": "left", "rangemode": "tozero"},
     }
     figure = Figure(layout=layout)
-    groups = frame.drop_duplicates("group")
+    groups, colour = frame.drop_duplicates("group"), plots.colours_of(results)
     figure.add_trace(Bar(x=groups["group"].tolist(), y=groups[side].tolist(), name=side, marker={"color": "#e5e5e5"}))
     for model, rows in frame.groupby("model", sort=False):
         figure.add_trace(
             Scatter(
                 x=rows["group"].tolist(),
                 y=rows["mean"].tolist(),
-                error_y={"type": "data", "array": rows["std"].tolist()},
+                error_y=plots.error(rows["std"]),
                 mode="lines+markers",
                 yaxis="y2",
+                line={"color": colour[str(model)]},
                 name=str(model),
             )
         )

@@ -86,7 +86,8 @@ def mean(results: Results, row: str) -> float:
 
 def p_value(p: float) -> str:
     """A p value for texts."""
-    return f"p = {p:.2g}" if p >= 1e-300 else "p < 1e-300"
+    written = tables.p_value(p)
+    return f"p {written}" if written.startswith("<") else f"p = {written}"
 
 
 def with_differences(results: Results, found: Sequence[Difference]) -> tables.Table:
@@ -96,7 +97,7 @@ def with_differences(results: Results, found: Sequence[Difference]) -> tables.Ta
     heads = (f"Δ {written(results)}", "p")
     for row, model in zip(summary.rows, _models(results, summary), strict=True):
         one = by_row.get(model)
-        row += [tables.Cell(text) for text in ((f"{one.change:+.4f}", f"{one.p:.2g}") if one else ("", ""))]
+        row += [tables.Cell(text) for text in ((f"{one.change:+.4f}", tables.p_value(one.p)) if one else ("", ""))]
     return tables.Table(summary.title, [*summary.head, *heads], summary.rows, summary.n_left)
 
 

@@ -12,6 +12,7 @@ from ..runs.fingerprints import text_sources
 from ..runs.pool import Resources
 from ..runs.space import Space, check_space, text_variants
 from ..runs.splits import Splits, config_of
+from ..runs.training import most_epochs
 from .search import PROPOSERS
 from .trial import Task
 
@@ -50,7 +51,7 @@ class Checked:
     plan: Plan
     splits: Splits  # with the texts that trials read
     task: Task
-    epochs: int
+    epochs: int  # of a trial at most
     about: dict[str, Any]  # what makes this sweep another than others, as JSON has it
 
 
@@ -77,7 +78,7 @@ def check(plan: Plan, splits: Splits) -> Checked:
     splits = splits.with_texts(variants)
     task = Task(plan.model, fixed, Objective(plan.metric), plan.resources.threads)
     sources = [text_sources(variant, splits) for variant in variants]
-    return Checked(plan, splits, task, config["epochs"], _about(plan, splits, sources))
+    return Checked(plan, splits, task, most_epochs(config), _about(plan, splits, sources))
 
 
 def _about(plan: Plan, splits: Splits, sources: list[list[str]]) -> dict[str, Any]:

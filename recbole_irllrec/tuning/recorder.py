@@ -8,11 +8,14 @@ from ray.tune.callback import Callback
 
 from ..files import atomic_write
 from ..runs.failures import reason_of_loss
-from ..runs.progress import Progress, told
+from ..runs.progress import Progress, Watched, told
 from ..runs.training import Evaluation
+from .plan import Checked
 from .records import FAILED, FINISHED, RUNNING, STOPPED, Trial, best_trial, history_of
 from .search import Proposer
 from .trial import Task
+
+KIND = "trial"  # of runs
 
 
 def score_of(trial: Trial, task: Task) -> float:
@@ -23,28 +26,33 @@ def score_of(trial: Trial, task: Task) -> float:
 class Recorder(Callback):
     """Keeps what the trials report, at once."""
 
-    def __init__(self, folder, task: Task, trials: dict[int, Trial], proposer: Proposer, scheduler, progress: Progress):
-        self._folder, self._task, self._trials = folder, task, trials
+    def __init__(
+        self, folder, checked: Checked, trials: dict[int, Trial], proposer: Proposer, scheduler, progress: Progress
+    ):
+        self._folder, self._task, self._epochs, self._trials = folder, checked.task, checked.epochs, trials
         self._proposer, self._scheduler, self._progress = proposer, scheduler, progress
-        self._running: set[int] = set()
         self._ended: dict[int, dict[str, Any]] = {}  # what trials say when they end by themselves
 
     def on_trial_start(self, iteration, trials, trial, **info):
         config = trial.config
         found = self._trials.setdefault(config["number"], Trial(config["number"], config["settings"], config["params"]))
         self._folder.keep(found)
-        self._running.add(found.number)
-        self._note()
+        epochs = found.settings.get("epochs", self._epochs)
+        self._progress.began(Watched(found.number, f"trial {found.number}", KIND, epochs))
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
         found = self._of(trial)
         for evaluation in result.get("evaluations", ()):
             found.evaluated(Evaluation(**evaluation))
+            self._progress.evaluated(found.number, found.history[-1])
         if "finished" in result or "failed" in result:
             self._ended[found.number] = result
         else:
             self._folder.keep(found)
-            self._note()
+            self._progress.standing(self._standing())
+
+    def on_step_end(self, iteration, trials, **info):
+        self._progress.tick()
 
     def on_trial_complete(self, iteration, trials, trial, **info):
         found, said = self._of(trial), self._ended.pop(trial.config["number"], {})
@@ -102,15 +110,13 @@ class Recorder(Callback):
 
     # ---- what is told ------------------------------------------------------------------------------------------------
 
-    def _note(self) -> None:
-        self._progress.note(f"{len(self._running)} running, {self._standing()}")
-
     def _tell(self, found: Trial) -> None:
-        self._running.discard(found.number)
-        parts = [told(found.record, self._task.objective.title)] if found.reason or found.history else []
+        record = found.record
+        parts = [told(record, self._task.objective.title)] if found.reason or found.history else []
         drawn = ", ".join(f"{name} {_short(value)}" for name, value in found.settings.items())
         line = f"trial {found.number}: {', '.join([*parts, *_HOW[found.status]])} ({drawn})"
-        self._progress.ended(line, self._standing(), counts=found.status != RUNNING)
+        self._progress.standing(self._standing())
+        self._progress.ended(found.number, None if found.status == RUNNING else record, line)
 
     def _standing(self) -> str:
         objective = self._task.objective

@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection
 from functools import partial
 from itertools import accumulate
@@ -21,13 +21,13 @@ from ..files import atomic_write
 from ..runs.fingerprints import fingerprint
 from ..runs.folder import Key, read_record, write_record
 from ..runs.pool import Pool
-from ..runs.progress import Progress, to_stderr, told
+from ..runs.progress import Progress, Watched, to_stderr, told
 from ..runs.splits import config_of
 from ..runs.training import popularity_of
 from ..runs.worker import Job, Record
 from . import report
 from .plan import RETRIES, Checked, Plan, check
-from .recorder import Recorder, score_of
+from .recorder import KIND, Recorder, score_of
 from .records import PLAN, RUNNING, Folder, Trial, best_trial, history_of
 from .search import PROPOSERS, Queue
 from .trial import EPOCHS, SCORE, Task, run_trial
@@ -138,9 +138,11 @@ def _run_trials(checked: Checked, folder: Folder, trials: dict[int, Trial], say:
     )
     os.environ.update(_QUIET)
     session = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    ended = sum(trial.status != RUNNING for trial in trials.values())
-    with Progress(max(n_trials, ended), ended, "trial", say) as progress:
-        recorder = Recorder(folder, task, trials, proposer, scheduler, progress)
+    with Progress({KIND: len(trials) + len(numbers)}, plan.metric, say) as progress:
+        for trial in trials.values():
+            if trial.status != RUNNING:
+                progress.made_before(KIND, trial.record)
+        recorder = Recorder(folder, checked, trials, proposer, scheduler, progress)
         tune.run(
             trainable,
             name=session,
@@ -267,14 +269,19 @@ def _run_best(checked: Checked, folder: Folder, best: Trial, say: Callable[[str]
             return Job(task.model, settings, checkpoint=checkpoint.read_bytes())
         return Job(task.model, {**settings, "seed": seed}, tests=True)
 
+    def watched(seed: int) -> Watched:
+        tests_alone = job(seed).checkpoint is not None
+        return Watched(seed, f"seed {seed}", "test" if tests_alone else "seed", 0 if tests_alone else checked.epochs)
+
     waiting = deque(seed for seed in keys if not is_done(seed))
     if waiting:
-        with Progress(len(keys), len(keys) - len(waiting), "seed", say) as progress:
-            for seed, done in Pool(checked.splits, plan.resources, afresh=False).run(waiting, job):
+        kinds = Counter(watched(seed).kind for seed in waiting)
+        with Progress(kinds, plan.metric, say) as progress:
+            for seed, done in Pool(checked.splits, plan.resources, progress, afresh=False).run(waiting, job, watched):
                 known = best.record if seed == own else {"settings": best.settings}
                 record = {**known, **done.record}
                 write_record(folder.path, keys[seed], record, done.users, done.items)
-                progress.ended(f"seed {seed}: {told(record, plan.metric)}")
+                progress.ended(seed, record, f"seed {seed}: {told(record, plan.metric)}")
     found = {seed: read_record(folder.path, each) for seed, each in keys.items()}
     return {seed: record for seed, record in found.items() if record is not None}
 
