@@ -17,6 +17,7 @@ from recbole_irllrec.export import vectors
 from recbole_irllrec.model import linear, linear_part
 from recbole_irllrec.model.linear_part import LinearPart
 from recbole_irllrec.serving import serve
+from recbole_irllrec.settings import schemas
 from recbole_irllrec.settings.schemas import LinearSettings
 
 LINEAR = {"linear_weight": 1.0, "linear_text_weight": 5.0, "linear_neighbours": 40}
@@ -187,13 +188,16 @@ def test_a_checkpoint_from_before_has_no_linear_part(trained, tmp_path):
 
 
 @pytest.mark.parametrize(("most", "model"), [(150, "IRLLRec"), (149, "IRLLRec"), (150, "IRLLRecSimGCL")])
-def test_by_default_it_is_there_where_the_items_are_few(most, model, small, monkeypatch, tmp_path, caplog):
-    """And the log says so; with no text either."""
-    monkeypatch.setattr(LinearSettings, "AUTO_ITEMS", most)
+def test_auto_looks_at_the_number_of_items(most, model, small, monkeypatch, tmp_path, caplog):
+    """And the log says so; a linear part is there with no text either."""
+    monkeypatch.setattr(schemas, "FEW_ITEMS", most)
     few = most == 150
-    settings = {**SETTINGS, **dict.fromkeys(ALIGNMENT, 0), **small, "linear_weight": "auto"}
+    auto = dict.fromkeys(["linear_weight", "softmax_negatives"], "auto")
+    settings = {**SETTINGS, **dict.fromkeys(ALIGNMENT, 0), **small, "ranking_loss": "softmax", **auto}
     with caplog.at_level(logging.INFO):
         served = serve(train(tmp_path, model, "small", **settings))
     assert (served.model.linear is not None) == few == (served.vectors is None)
-    said = "1.5 here: there are 150 items, no more than 150" if few else "0 here: there are 150 items, more than 149"
-    assert f"linear_weight: auto is {said}." in caplog.text
+    why = "there are 150 items, no more than 150" if few else "there are 150 items, more than 149"
+    for name, value in {"linear_weight": 1.5 if few else 0.0, "softmax_negatives": "all" if few else 4096}.items():
+        assert f"{name}: auto is {value} here: {why}." in caplog.text
+        assert getattr(served.model.settings, name) == value

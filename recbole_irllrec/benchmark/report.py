@@ -69,7 +69,19 @@ def write_report(results: Results, folder: Path) -> list[Path]:
     return [folder / name for name in (*texts, *frames)]
 
 
-def beside_popularity(results: Results, board: str = tables.OVERALL) -> list[str]:
+def notes(results: Results, board: str = tables.OVERALL) -> list[str]:
+    """What stands below a table of metrics, in lines."""
+    return [*_linear_parts(results), *_beside_popularity(results, board)]
+
+
+def _linear_parts(results: Results) -> list[str]:
+    """Which models' scores are not their encoder's alone; older folders do not tell it."""
+    weights = results.runs.get("linear_weight", pd.Series(dtype=float)).groupby(results.runs["model"], sort=False).max()
+    having = [f"{model} ({weight:g})" for model, weight in weights.items() if weight > 0]
+    return [f"With a linear part beside the encoder, of this linear_weight: {', '.join(having)}."] if having else []
+
+
+def _beside_popularity(results: Results, board: str) -> list[str]:
     """What popularity reaches, in a line; nothing where it was not measured.
 
     For all items, a line more for each model that lies below.
@@ -113,7 +125,7 @@ def _markdown(results: Results, summaries: dict[str, tables.Table], others: list
 
     parts = [f"# {_title(results)}\n"]
     for board, table in summaries.items():
-        parts += [section(table), *(f"{line}\n" for line in beside_popularity(results, board))]
+        parts += [section(table), *(f"{line}\n" for line in notes(results, board))]
     parts += map(section, others)
     parts.append("## How it was measured\n")
     parts += [f"**{name}.** {text}\n" for name, text in facts(results)]
@@ -124,7 +136,7 @@ def _markdown(results: Results, summaries: dict[str, tables.Table], others: list
 def _page(results: Results, summaries: dict[str, tables.Table], others: list[tables.Table]) -> str:
     first: list[str | tables.Table] = []
     for board, table in summaries.items():
-        first += [table, *beside_popularity(results, board)]
+        first += [table, *notes(results, board)]
     return page(_title(results), results, first, plots.figures(results), others)
 
 

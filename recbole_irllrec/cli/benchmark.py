@@ -193,7 +193,7 @@ def _show(results: "Results") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ..benchmark.report import beside_popularity
+    from ..benchmark.report import notes
     from ..benchmark.tables import boards_of, summary
 
     styles = {1: "bold", 2: "underline"}
@@ -205,4 +205,4 @@ def _show(results: "Results") -> None:
         for row in found.rows:
             table.add_row(*(Text(cell.text, styles.get(cell.rank or 0, "")).append(cell.rest, "none") for cell in row))
         Console().print(table)
-        print(*beside_popularity(results, board), sep="\n")
+        print(*notes(results, board), sep="\n")

@@ -59,6 +59,7 @@ class Run:
     seconds: float
     checkpoint: Path
     splits: Splits
+    linear_weight: float  # of the linear part in the model's scores; 0 without one
 
     @property
     def best(self) -> Evaluation:
@@ -133,7 +134,8 @@ def train(
                 callback_fn=lambda _epoch, _score: on_evaluation and on_evaluation(record.history[-1]),
             )
     n_parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    return Run(config, record.history, n_parameters, record.seconds, checkpoint, splits)
+    linear_weight = getattr(getattr(trainer.model, "settings", None), "linear_weight", 0.0)
+    return Run(config, record.history, n_parameters, record.seconds, checkpoint, splits, linear_weight)
 
 
 def test(model: str, splits: Splits, settings: Settings, checkpoint: str | os.PathLike[str]) -> Tested:

@@ -82,7 +82,7 @@ def attempt(
                 return Done(record | tested(found, threads), found.per_user, found.per_item)
             run = train(job.model, splits, job.settings, folder, on_evaluation=on_evaluation, resume=resume)
             record |= {"processor_seconds": time.process_time() - begun, "parameters": run.n_parameters}
-            record |= {"seconds": run.seconds, **validated(run.history)}
+            record |= {"seconds": run.seconds, "linear_weight": run.linear_weight, **validated(run.history)}
             if not job.tests:
                 return Done(record)
             found = run.test()

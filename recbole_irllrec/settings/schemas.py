@@ -213,7 +213,7 @@ class LinearSettings(Part):
     """A closed form whose scores are added to the encoder's; before the alignment's part among a class's bases."""
 
     part = "linear"
-    AUTO_WEIGHT: ClassVar[float] = 1.5  # where it stays affordable: while weights for 20,000 items are found, 5 GB are held
+    AUTO_WEIGHT: ClassVar[float] = 1.5  # where it is affordable: while weights of 20,000 items are found, 5 GB are held
 
     linear_weight: Annotated[float, Weight] | Literal["auto"]
     linear_reg_weight: float = Field(gt=0, allow_inf_nan=False)
