@@ -144,7 +144,8 @@ def test_three_boards_of_a_split_with_cold_items():
     """All items, hot ones and cold ones, in every table, plot and test; validation is on all items."""
     write_tiny(Path("data"))
     run("data", "split", "tiny", "--data-path", "data", "--name", "cold", "--cold-items", 0.2, "--seed", 1)
-    asked = ["benchmark", "cold", *ARGUMENTS[2:], "--samples", 0, "--epochs", 1, "--models", "AlphaRec,L3AE,BPR"]
+    asked = ["benchmark", "cold", "--data-path", "data", "--models", "AlphaRec,L3AE,BPR", "--seeds", 1, "--samples", 0]
+    asked += ["--epochs", 1, "--topk", "5,10", "--max-concurrent", 1]
     printed = " ".join(run(*asked, "--metrics", "Recall,NDCG,ItemCoverage", "--out", OUT).stdout.split())
     found = read_results(OUT)
     sizes = found.plan["boards"]
