@@ -22,7 +22,7 @@ from recbole_irllrec.api import Model
 N_USERS, N_ITEMS = 60, 80
 KIND = np.arange(N_ITEMS) % 4  # user u likes the items of kind u % 4
 WORDS = ("warm woollen coat", "sharp steel knife", "funny board game", "old garden chair")
-QUICK = {"epochs": 2, "embedding_size": 16, "train_batch_size": 256, "learning_rate": 0.01}
+QUICK = {"epochs": 2, "embedding_size": 16, "train_batch_size": 256, "learning_rate": 0.01, "linear_weight": 0}
 
 
 def tastes() -> pd.DataFrame:
@@ -127,7 +127,7 @@ def test_vectors_whose_products_are_scores(fitted):
 
 
 def test_a_linear_part_is_in_scores_and_not_in_vectors(caplog):
-    model = fit(tastes(), item_texts=texts(), linear_weight=2.0, **QUICK)
+    model = fit(tastes(), item_texts=texts(), **QUICK | {"linear_weight": 2.0})
     found = model.recommend([3], k=5)
     vectors = model.export()
     assert "linear part" in caplog.text and (found["item"] % 4 == 3).mean() > 0.7

@@ -65,6 +65,7 @@ def make(irllrec_config):
         config = irllrec_config(
             **{
                 **{"embedding_size": D, "n_layers": LAYERS, "n_intents": INTENTS, "ranking_loss": "bpr"},
+                **{"linear_weight": 0, "item_bias": False, "softmax_negatives": 1024},
                 **{"profile_weight": 0.1, "pairwise_weight": 0.1, "translation_weight": 0.1, "matching_weight": 0.1},
                 **settings,
             }

@@ -35,7 +35,7 @@ def train(config, epochs):
 def test_without_alignment_it_is_lightgcn(small):
     common = {"reg_weight": 0.0, "epochs": 3, "show_progress": False, "n_layers": 2, "seed": 7, **small}
     common |= {"learning_rate": 0.002, "train_batch_size": 256}
-    own = {**NO_TEXT, "layer_aggregation": "mean", "ranking_loss": "bpr", "embedding_size": 64}
+    own = {**NO_TEXT, "layer_aggregation": "mean", "ranking_loss": "bpr", "item_bias": False, "embedding_size": 64}
     our_losses, our_scores = train(Config("IRLLRec", "small", config_dict=common | own), 3)
     their_losses, their_scores = train(Config("LightGCN", "small", config_dict=common), 3)
     np.testing.assert_allclose(our_losses, their_losses, rtol=1e-5)

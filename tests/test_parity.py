@@ -39,6 +39,7 @@ def build(case, make_config, dtype) -> IRLLRec:
         layer_aggregation="sum",
         ranking_loss="bpr",
         item_bias=False,
+        linear_weight=0,
         fusion="text",
         reg_weight=float(case["weight.reg_weight"]),
         profile_weight=float(case["weight.kd_weight"]),

@@ -122,7 +122,10 @@ def test_smaller_can_be_better():
     [
         (
             "IRLLRec",
-            {"softmax_temperature": 0.05, "profile_weight": 0.5, "n_layers": 3},
+            {
+                **{"softmax_temperature": 0.05, "softmax_negatives": 1024, "item_bias": False},
+                **{"profile_weight": 0.5, "n_layers": 3},
+            },
             (20, 15, True),
             [
                 "more patience (it was best after 15 of 20 epochs, with stopping_step 10); a larger learning_rate",

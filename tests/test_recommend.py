@@ -37,7 +37,7 @@ PROPERTY = settings(max_examples=60, deadline=None)
 def checkpoint(tmp_path_factory, small):
     """IRLLRec on "small", with the texts of the embedded default."""
     settings = {"ranking_loss": "softmax", "train_batch_size": 256, "learning_rate": 0.01, "epochs": 3, **small}
-    settings["linear_weight"] = 0  # scores are products of vectors
+    settings |= {"linear_weight": 0, "item_bias": False}  # scores are products of embeddings
     return train(tmp_path_factory.mktemp("ml"), "IRLLRec", "small", **settings)
 
 

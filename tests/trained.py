@@ -9,13 +9,14 @@ from recbole.quick_start import run_recbole
 
 from recbole_irllrec.serving import Served, serve
 
-# without a linear part, of which `test_linear_part` tells: their scores are products of vectors
+# without a linear part, of which `test_linear_part` tells, and without biases: their scores are products of embeddings
 SETTINGS = {
     "train_batch_size": 256,
     "learning_rate": 0.01,
     "embedding_size": 16,
     "show_progress": False,
     "linear_weight": 0,
+    "item_bias": False,
 }
 ALIGNMENT = ["profile_weight", "pairwise_weight", "translation_weight", "matching_weight"]
 NO_TEXT = dict.fromkeys([*ALIGNMENT, "linear_weight"], 0)
