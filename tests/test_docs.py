@@ -253,7 +253,7 @@ def test_day_after_day():
         pd.read_parquet(f"{name}.parquet") for name in ("monday", "now", "arrivals", "tuesday")
     )
     assert set(monday["user"]) == {f"c{n}" for n in range(36)} and {"p28", "p29"} & set(monday["item"])
-    assert set(now["user"]) == {"c1", "a new one", "another"} and {"p30", "p31"} & set(now["item"])
+    assert set(now["user"]) == {"c1", "a new one", "another"} and {"p28", "p29", "p30", "p31"} & set(now["item"])
     assert set(arrivals["item"]) == {"p30", "p31"} and len(arrivals) == 2 * 36
     assert not len(now.merge(pd.read_csv("clicks.csv"), on=["user", "item"]))
     assert set(tuesday["user"]) == {f"c{n}" for n in range(40)}
