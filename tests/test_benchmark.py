@@ -114,7 +114,7 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
     models = ["IRLLRec", "IRLLRec-without-text", "no profiles"]
     row = "{model: 'IRLLRec:published', settings: {profile_weight: 0, pairwise_weight: 1e-2}}"
     Path("rows.yaml").write_text(f"no profiles: {row}")
-    asked = [*ARGUMENTS, "--epochs", 1, "--max-concurrent", 2, "--config-files", "tiny.yaml"]
+    asked = [*ARGUMENTS, "--samples", 1, "--epochs", 1, "--max-concurrent", 2, "--config-files", "tiny.yaml"]
     asked += ["--models", ",".join(models[:2]), "--variants", "rows.yaml"]
     monkeypatch.setattr(progress, "_SELDOM", (0.0, 0.0))
     said = run(*asked, "--reference", "no profiles").stderr

@@ -198,6 +198,7 @@ def test_the_readmes_model_in_python():
     assert set(names["best"]) == {"user", "rank", "item", "score"} and Path("shop.irllrec").is_file()
 
 
+@pytest.mark.slow
 def test_a_small_sweep():
     said = execute("tune.md", "A small one")
     assert "on validation" in said and said.count("recall@10") == 2 and "User 196" in said

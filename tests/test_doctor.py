@@ -99,6 +99,7 @@ def test_devices():
     assert "threads" in names["CPU"].found and len(names) > 1
 
 
+@pytest.mark.slow
 def test_ray_beside_a_stale_address():
     """The whole command, with a real cluster, where the address file names one that is gone."""
     with tempfile.TemporaryDirectory(prefix="r") as folder, socket.socket() as closed:

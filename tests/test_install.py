@@ -67,7 +67,7 @@ finally:
 """
 
 
-@pytest.mark.parametrize("way", ["editable", "wheel"])
+@pytest.mark.parametrize("way", [pytest.param("editable", marks=pytest.mark.slow), "wheel"])
 def test_installed_and_used_from_another_folder(way, checkout, python, tmp_path, small):
     if way == "wheel":
         pip(python, "wheel", "-w", tmp_path / "dist", ".", cwd=checkout)

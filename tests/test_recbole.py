@@ -42,6 +42,7 @@ def test_run_save_load_and_case_study(small):
     assert torch.equal(values, scores.gather(1, items))
 
 
+@pytest.mark.slow
 def test_objective_function_on_a_real_ray_worker(small):
     """A worker imports nothing but the module of the function it is given."""
     import ray

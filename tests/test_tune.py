@@ -131,6 +131,7 @@ def test_the_test_set_has_no_say(ray_here, tmp_path):
     assert (found["seeds"].filter(like="test ") != poisoned["seeds"].filter(like="test ")).any(axis=None)
 
 
+@pytest.mark.slow
 def test_asha_stops_trials_that_fall_behind(ray_here, tmp_path):
     plan = plan_of(
         "learning_rate: {grid: [0.05, 1e-9, 1e-8]}\nepochs: 12\nstopping_step: 20\n",
@@ -259,6 +260,7 @@ def test_when_every_trial_fails(tmp_path):
         sweeps.chosen_trial([Trial(1, {}, status=FAILED, reason="why"), Trial(2, {})], task)
 
 
+@pytest.mark.slow
 def test_a_test_and_a_seed_that_fail_are_told_and_tried_again(ray_here, tmp_path, monkeypatch, capsys):
     splits, plan = tiny(tmp_path), plan_of(BPR, n_trials=1, n_seeds=3)
 

@@ -23,7 +23,7 @@ stopping_step: 1000
 """
 
 
-def tune(tmp_path, *more, epochs=30) -> subprocess.Popen:
+def tune(tmp_path, *more, epochs=15) -> subprocess.Popen:
     """Start a sweep of IRLLRec; what it prints goes to the file "said"."""
     if not Path("space.yaml").exists():
         write_tiny(tmp_path / "data")
