@@ -40,6 +40,8 @@ embedding_size: 8
 n_intents: 4
 translation_weight: 0
 matching_weight: 0
+linear_weight: 0
+item_bias: False
 metrics: [NDCG, Recall]
 topk: [5, 10]
 valid_metric: NDCG@10
@@ -237,6 +239,7 @@ def test_what_has_no_part_in_a_model_is_not_left_out_of_it():
     assert parts("IRLLRec[fusion=gate,matching_weight=1e-3,ranking_loss=bpr]") == [
         *("profile", "pairwise", "matching", "fusion")
     ]
+    assert parts("IRLLRec[linear_weight=auto]") == ["profile", "pairwise", "linear part", "softmax loss"]
     assert parts("RLMRecGen[item_bias=True]") == ["reconstruction", "item bias", "softmax loss"]
     assert parts("IRLLRec-without-text") == ["softmax loss"]
 

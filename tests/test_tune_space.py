@@ -160,6 +160,8 @@ def test_texts_of_every_trial():
         weight | {"text_dim": 2},
         weight | {"text_dim": 4},
     ]
+    assert text_variants(space_of("linear_weight: {choice: [auto, 2.0]}\n")) == [{"linear_weight": 2.0}]
+    assert text_variants(space_of("linear_weight: {choice: [auto]}\n")) == [{}]
 
 
 @pytest.mark.parametrize(

@@ -368,9 +368,10 @@ def _condition(parameter: Parameter) -> dict[str, Any]:
 def text_variants(space: Space) -> list[dict[str, Any]]:
     """Settings that read every text that a trial can read: all weights on that can be, each choice of texts."""
     weights = {
-        p.name: max(value for value in p.possible if value is not None)
+        p.name: max(numbers)
         for p in space.parameters
         if p.name in (*AlignmentTerms.WEIGHTS, "linear_weight", "linear_text_weight")
+        and (numbers := [value for value in p.possible if isinstance(value, int | float)])
     }
     variants = [{**space.fixed, **weights}]
     for parameter in space.parameters:
