@@ -256,7 +256,8 @@ def refused_by(tracker: str, what_to_do: str) -> Iterator[None]:
     except Exception as error:
         if not type(error).__module__.startswith((tracker, "requests", "sqlalchemy")):
             raise
-        reason = " ".join(str(error).split())[:300].rstrip(".")
+        told = re.sub(r"//[^/@\s]+@", "//", " ".join(str(error).split()))  # an address without its password
+        reason = told[:300].rstrip(".")
         raise IRLLRecError(f"{tracker} could not be told ({reason}): {what_to_do}") from error
 
 

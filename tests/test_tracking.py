@@ -12,7 +12,7 @@ from command import irllrec
 from recbole.quick_start import run_recbole
 from tiny_data import SETTINGS, write_tiny
 
-from recbole_irllrec import IRLLRecError, tracking
+from recbole_irllrec import IRLLRecError, fit, tracking
 
 TERMS = {"ranking", "regularization", "profile", "pairwise"}
 METRICS = {"recall@5", "recall@10", "ndcg@5", "ndcg@10"}
@@ -179,6 +179,12 @@ def test_a_missing_package_is_one_sentence(tracker, monkeypatch, capsys):
         trained("BPR", **{f"log_{tracker}": True})
     assert irllrec(f"--log_{tracker}=True", program="run_recbole") == 1
     assert capsys.readouterr().err.endswith(f"run_recbole: {sentence}\n")
+
+
+def test_where_nobody_is_told_is_refused():
+    """In Python, RecBole trains in a folder that vanishes."""
+    with pytest.raises(IRLLRecError, match="The setting log_mlflow is of run_recbole"):
+        fit((["a", "b"], ["x", "y"]), log_mlflow=True)
 
 
 def test_settings_that_make_no_sense():

@@ -111,4 +111,5 @@ def test_what_cannot_be_told_is_refused_before_any_work(mlflow, monkeypatch, cap
     assert "--track is 'mlfow': give wandb or mlflow" in refusal(capsys, *asked, "--track", "mlfow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://user:secret@here")
     said = refusal(capsys, *asked, "--track", "mlflow")
-    assert "mlflow could not be told" in said and "leave --track out" in said and not Path("results").exists()
+    assert "mlflow could not be told" in said and "//here" in said and "secret" not in said
+    assert "leave --track out" in said and not Path("results").exists()
