@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from command import irllrec
 from recbole.quick_start import run_recbole
+from test_recbole import run_in_two_processes
 from tiny_data import SETTINGS, write_tiny
 
 from recbole_irllrec import IRLLRecError, fit, tracking
@@ -125,6 +126,13 @@ def test_recboles_models_are_told_of_below_the_users_own_run(mlflow):
     for name in ("BPR-tiny", "MultiVAE-tiny"):
         assert names[name].data.tags["mlflow.parentRunId"] == mine.info.run_id
         assert {"train/train_loss", "valid/recall_at_5", "eval/recall_at_5"} <= names[name].data.metrics.keys()
+
+
+def test_of_two_processes_one_tells(mlflow, small, monkeypatch):
+    result = run_in_two_processes(monkeypatch, **small, log_mlflow=True)
+    (run,) = runs(mlflow)
+    assert run.info.status == "FINISHED" and "train/loss/ranking" in run.data.metrics
+    assert run.data.metrics["eval/recall_at_10"] == result["test_result"]["recall@10"]
 
 
 def test_a_training_that_fails_is_told_so(mlflow):
