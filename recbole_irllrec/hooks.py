@@ -28,6 +28,7 @@ _AFTER = {
     ],
     "recbole.data.utils": ["compat.files:read_saved_data_safely", "compat.time_order:drop_saved_data_of_other_order"],
     "recbole.data": ["registration:rank_in_full"],
+    "recbole.trainer.trainer": ["tracking:take_the_loggers_place"],
     "recbole.trainer": ["compat.loading:answer_for_checkpoints", "registration:extend_trainers"],
     "recbole.model.abstract_recommender": ["compat.versions:restore_dok_update"],
     "recbole.model.general_recommender.pop": ["compat.baselines:count_interactions"],

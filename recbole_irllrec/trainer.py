@@ -21,7 +21,8 @@ from .safe_loading import config_to_plain, load_data
 _log = logging.getLogger(__name__)
 # Settings that leave the course of a run as it is: a run may be resumed under others.
 _FREE_SETTINGS = {
-    *("resume", "checkpoint_dir", "data_path", "show_progress", "state", "device", "gpu_id", "use_gpu", "log_wandb")
+    *("resume", "checkpoint_dir", "data_path", "show_progress", "state", "device", "gpu_id", "use_gpu"),
+    *("log_wandb", "wandb_project", "log_mlflow"),
 }
 
 

@@ -187,7 +187,7 @@ def test_in_python(capsys):
     assert printed.count("recall@10") == 2 and "popularity" in printed and "because of" in printed
     assert len(names["best"]) == 5 * 40 and names["by_time"].settings["eval_args"]["order"] == "TO"
     assert set(names["now"].users) == {*(f"c{n}" for n in range(40)), "a visitor"}
-    assert {path.name for path in Path().iterdir()} == {"purchases.csv", "products.csv", "shop.irllrec"}
+    assert {path.name for path in Path().iterdir()} == {"purchases.csv", "products.csv", "shop.irllrec", "shop"}
 
 
 def test_the_readmes_model_in_python():
@@ -196,6 +196,19 @@ def test_the_readmes_model_in_python():
     names: dict = {}
     exec(block.replace("epochs=30", "epochs=2"), names)
     assert set(names["best"]) == {"user", "rank", "item", "score"} and Path("shop.irllrec").is_file()
+
+
+def test_a_tracked_training(monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    exported = re.findall(r"(MLFLOW_\w+)=(\S+)", commands("tracking.md", "A training"))
+    for name, value in [*exported, ("MLFLOW_DISABLE_TELEMETRY", "true")]:
+        monkeypatch.setenv(name, value)  # of this process, which runs our commands
+    said = execute("tracking.md", "A training")
+    assert said.count("recall@10") == 2
+    client = mlflow.MlflowClient()
+    found = client.search_runs([client.get_experiment_by_name("films").experiment_id])
+    assert {run.info.run_name for run in found} == {"IRLLRec-ml-100k", "LightGCN-ml-100k"}
+    assert all("eval/ndcg_at_10" in run.data.metrics for run in found)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """RecBole's own functions, unchanged, with IRLLRec: start, tuning objective, loading, case study, data options."""
 
 import functools
+import os
 import re
 import socket
 from pathlib import Path
@@ -113,8 +114,9 @@ def test_nan_names_the_term(small):
         run_recbole("IRLLRec", "small", config_dict=settings, saved=False)
 
 
-def one_of_two(rank, *arguments):
+def one_of_two(environment, rank, *arguments):
     """What RecBole starts in each process, with gloo and the CPU in place of NCCL and a GPU."""
+    os.environ.update(environment)
 
     def _init_device(self):
         settings = self.final_config_dict
@@ -128,15 +130,20 @@ def one_of_two(rank, *arguments):
     starts.run_recboles(rank, *arguments)
 
 
-def test_two_processes(small, monkeypatch):
+def run_in_two_processes(monkeypatch, **settings):
+    """RecBole's run of IRLLRec on the data set "small"."""
     assert quick_start.run_recboles is starts.run_recboles  # which brings the import of IRLLRec along
-    monkeypatch.setattr(quick_start, "run_recboles", one_of_two)
+    monkeypatch.setattr(quick_start, "run_recboles", functools.partial(one_of_two, dict(os.environ)))
     start = functools.partial(torch.multiprocessing.start_processes, start_method=command.start_method())
     monkeypatch.setattr(torch.multiprocessing, "spawn", start)
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    result = quick_start.run("IRLLRec", "small", nproc=2, port=str(port), config_dict=FAST | small)
+    return quick_start.run("IRLLRec", "small", nproc=2, port=str(port), config_dict=FAST | settings)
+
+
+def test_two_processes(small, monkeypatch):
+    result = run_in_two_processes(monkeypatch, **small)
     assert result["test_result"]["recall@10"] > 0
     assert result["popularity_result"]["recall@10"] > 0
     assert len(list(Path("saved").glob("IRLLRec-*.pth"))) == 2  # one run: its best epoch and its state

@@ -23,6 +23,7 @@ from ..serving import scores_all_items
 from ..settings.schemas import TextSettings
 from ..settings.sources import refuse_unknown
 from ..tables.intents import IntentTable
+from ..tracking import TRACKERS
 from .frames import (
     Described,
     Embeddings,
@@ -200,6 +201,12 @@ def _settings(
     for name in _OWN:
         if name in given:
             raise IRLLRecError(f"The setting {name} is of the files, which fit makes itself: leave it out.")
+    for name in (f"log_{tracker}" for tracker in TRACKERS):
+        if given.get(name):
+            raise IRLLRecError(
+                f"The setting {name} is of run_recbole: leave it out, and tell your tracker of model.history and "
+                f"model.evaluate(), which are data frames."
+            )
     settings: dict[str, Any] = {"seed": seed}
     if "item" in tables and "user" not in tables:
         settings["user_text"] = "mean_of_items"

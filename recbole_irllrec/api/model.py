@@ -1,5 +1,6 @@
 """A trained model in Python: what it recommends and why, what is alike in it, how good it is."""
 
+import io
 import json
 import os
 import shutil
@@ -9,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import mkdtemp
-from typing import Any, NamedTuple
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,17 +26,18 @@ from .. import __version__, export
 from ..data.new_rows import id_column, id_names
 from ..errors import IRLLRecError
 from ..explain import Explainer, most_similar
-from ..files import atomic_write
+from ..files import atomic_folder, atomic_write, open_to_read
 from ..guest import as_guest
 from ..likeness import unit_vectors
 from ..model.folding import item_weights
 from ..model.wearing import embeddings_of
 from ..recommend import ids_of, recommend
 from ..runs.splits import Splits, load_splits
-from ..runs.training import popularity_of, read_history, test
+from ..runs.training import best_of, popularity_of, read_history, test
 from ..scorer import Scorer
 from ..serving import Served, serve
 from ..top_k import top_k
+from . import hub
 from .frames import Frame, Ids, Texts, frame_of_new_items, names_in, read_interactions
 
 NAME = "frames"  # of the data set
@@ -314,7 +316,7 @@ class Extended(Recommender):
 
 
 class Model(Recommender):
-    """A trained model; made by `fit` and `load`."""
+    """A trained model; made by `fit`, `load` and `load_from_hub`."""
 
     @property
     def checkpoint(self) -> Path:
@@ -420,66 +422,137 @@ class Model(Recommender):
 
         The file holds the interactions and the texts. A reader sees the whole file or none of it.
         """
+        with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for member, content in self._members().items():
+                if isinstance(content, Path):
+                    archive.write(content, member)
+                else:
+                    archive.writestr(member, content)
+
+    def save_folder(self, path: str | os.PathLike[str]) -> None:
+        """Write the same as one folder, which `load` reads as well, with a README.md that introduces the model.
+
+        What was held out is looked at for its metrics. Other files of the folder stay. A reader sees the whole model
+        or the one before.
+        """
+        with atomic_folder(path) as folder:
+            for member, content in self._members().items():
+                target = folder / member
+                target.parent.mkdir(exist_ok=True)
+                if isinstance(content, Path):
+                    shutil.copyfile(content, target)
+                else:
+                    target.write_bytes(content)
+            (folder / hub.CARD).write_text(self._card(), encoding="utf-8")
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Push the folder of `save_folder` to the Hugging Face hub, where `load_from_hub` finds it.
+
+        It holds the interactions and the texts, so a repository that is made for it is private.
+
+        Args:
+            repo_id: such as ``"somebody/shop"``.
+            options: ``private`` (True), ``token``, ``endpoint``; others as ``HfApi.upload_folder`` takes them, such as
+                ``revision`` and ``commit_message``.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            IRLLRecError: huggingface_hub is not installed (``pip install "recbole-irllrec[hub]"``), or refuses.
+        """
+        with TemporaryDirectory(prefix="irllrec-") as own:
+            self.save_folder(Path(own) / "model")
+            return hub.push(Path(own) / "model", repo_id, **options)
+
+    def _members(self) -> dict[str, bytes | Path]:
+        """What is saved, by its place: contents or files that hold them."""
+        files = [self._folder.path / RUN / name for name in (_CHECKPOINT, _HISTORY)]
+        files += sorted((self._folder.path / NAME).iterdir())
+        members: dict[str, bytes | Path] = {file.relative_to(self._folder.path).as_posix(): file for file in files}
+        for side, ids in self._ids.items():
+            table = pa.Table.from_pandas(pd.DataFrame({"id": ids.values, "name": ids.names}), preserve_index=False)
+            pq.write_table(table, content := io.BytesIO())
+            members[_ids_file(side)] = content.getvalue()
         about = {
             "format": _FORMAT,
             "model": self._name,
             "has_texts": self._has_texts,
             "created_with": f"recbole-irllrec {__version__}",
+            "members": sorted(members),
         }
-        with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            archive.writestr(_ABOUT, json.dumps(about))
-            for side, ids in self._ids.items():
-                table = pa.Table.from_pandas(pd.DataFrame({"id": ids.values, "name": ids.names}), preserve_index=False)
-                with archive.open(_ids_file(side), "w") as member:
-                    pq.write_table(table, member)
-            for source in (
-                *(self._folder.path / RUN / name for name in (_CHECKPOINT, _HISTORY)),
-                *sorted((self._folder.path / NAME).iterdir()),
-            ):
-                archive.write(source, source.relative_to(self._folder.path))
+        return {_ABOUT: json.dumps(about).encode(), **members}
+
+    def _card(self) -> str:
+        splits = self._splits
+        parts = {"training": splits.train, "validation": splits.valid, "test": splits.test}
+        sizes = {"users": len(self._ids["user"].names), "items": len(self._ids["item"].names)}
+        sizes |= {f"{part} interactions": len(each.inter_feat) for part, each in parts.items() if each is not None}
+        given = yaml.safe_load((self._folder.path / NAME / f"{NAME}.yaml").read_text(encoding="utf-8"))
+        is_held_out = splits.test is not None and len(splits.test.inter_feat)
+        tested = self.evaluate() if is_held_out else pd.DataFrame()
+        return hub.card(self._name, sizes, given, best_of(read_history(self._folder.path / RUN)).metrics, tested)
 
 
 def load(path: str | os.PathLike[str]) -> Model:
-    """Read a model that `Model.save` wrote. Nothing in the file is executed.
+    """Read a model that `Model.save` or `Model.save_folder` wrote. Nothing in the files is executed.
 
     Raises:
-        IRLLRecError: the file is not there, or is no such file.
+        IRLLRecError: the file or folder is not there, or is no such one.
     """
     folder = Folder()
     own = folder.path
     try:
-        with zipfile.ZipFile(path) as archive:
-            about = json.loads(archive.read(_ABOUT))
-            if about["format"] != _FORMAT:
-                raise ValueError(f"its format is {about['format']}")
-            for member in archive.namelist():
-                _extract(archive, member, own)
+        if Path(path).is_dir():
+            about = json.loads((Path(path) / _ABOUT).read_bytes())
+            for member in map(str, about["members"]):  # other files that lie there are none of its
+                _extract(lambda name: open_to_read(Path(path) / name), member, own)
+        else:
+            with zipfile.ZipFile(path) as archive:
+                about = json.loads(archive.read(_ABOUT))
+                for member in archive.namelist():
+                    _extract(archive.open, member, own)
+        if about["format"] != _FORMAT:
+            raise ValueError(f"its format is {about['format']}")
         for settings in (own / NAME).glob("*.yaml"):
             yaml.safe_load(settings.read_text(encoding="utf-8"))
         ids = {side: _read_ids(own / _ids_file(side)) for side in ("user", "item")}
         return Model(about["model"], ids, folder, about["has_texts"])
     except FileNotFoundError:
-        raise IRLLRecError(f"{path} is not there, or not complete: give a file that a model's save() wrote.") from None
+        raise IRLLRecError(f"{path} is not there, or not complete: give what a model's save() wrote.") from None
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError, pa.ArrowException, yaml.YAMLError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise IRLLRecError(
-            f"{path} is no model that save() wrote, or is damaged ({reason}): give such a file, or fit again."
+            f"{path} is no model that save() wrote, or is damaged ({reason}): give such a file or folder, or fit again."
         ) from None
+
+
+def load_from_hub(repo_id: str, **options: Any) -> Model:
+    """Read a model that `Model.push_to_hub` pushed, of the Hugging Face hub. Nothing in its files is executed.
+
+    Args:
+        repo_id: such as ``"somebody/shop"``.
+        options: as ``huggingface_hub.snapshot_download`` takes them: ``revision``, ``token``, ``cache_dir``, …
+
+    Raises:
+        IRLLRecError: huggingface_hub is not installed, there is no such repository, or what it holds is no such model.
+    """
+    return load(hub.pull(repo_id, **options))
 
 
 def _ids_file(side: str) -> str:
     return f"{side}s.parquet"
 
 
-def _extract(archive: zipfile.ZipFile, member: str, folder: Path) -> None:
-    """Write a member of the file into the folder, if it is one that `Model.save` writes."""
+def _extract(opened: Callable[[str], IO[bytes]], member: str, folder: Path) -> None:
+    """Write a member of what is loaded into the folder, if it is one that `Model.save` writes."""
     known = {_ABOUT, *map(_ids_file, ("user", "item")), *(f"{RUN}/{name}" for name in (_CHECKPOINT, _HISTORY))}
     parent, _, name = member.rpartition("/")
     if member not in known and not (parent == NAME and name.startswith(f"{NAME}.")):
         raise ValueError(f"it holds {member}")
     target = folder / member
     target.parent.mkdir(exist_ok=True)
-    with archive.open(member) as source, open(target, "xb") as file:
+    with opened(member) as source, open(target, "xb") as file:
         shutil.copyfileobj(source, file)
 
 

@@ -122,6 +122,7 @@ class _Execution:
         models[name] = {
             "model": row.model,
             "common": row.common,
+            "fixed": row.fixed,
             "tunable": row.tunable,
             "tune_samples": row.tune_samples,
             "space": row.origin,

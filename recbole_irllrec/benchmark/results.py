@@ -114,25 +114,18 @@ def read_results(folder: Path) -> Results:
     plan = read_plan(folder)
     assert plan is not None
     runs, failures, trials, users, items, curves = [], [], [], [], [], []
-    for model, row in plan["models"].items():
-        finals = sorted(_finals(folder, model, row["run"]), key=lambda key: key.seed or 0)
-        if not zoo.has_chance(row["model"]):
-            finals = finals[:1]
-        for key in [*(Key(model, settings) for settings in row["trials"]), *finals]:
-            record = read_record(folder, key)
-            if record is None:
-                continue
-            about = {"model": model, "seed": key.seed}
-            if record["error"]:
-                failures.append({**about, "error": record["error"]})
-            elif key.seed is None:
-                trials.append({**_numbers(about, record), **record["valid"]})
-            else:
-                runs.append({**_numbers(about, record), **record["test"]})
-                users.append(pd.read_parquet(key.file(folder).with_suffix(".parquet")).assign(**about))
-                if (by_item := key.file(folder).with_suffix(".items.parquet")).is_file():  # older folders have none
-                    items.append(pd.read_parquet(by_item).assign(**about))
-                curves += [{**about, **e, **e.pop("metrics")} for e in record["history"]]
+    for key, record in kept(folder, plan):
+        about = {"model": key.model, "seed": key.seed}
+        if record["error"]:
+            failures.append({**about, "error": record["error"]})
+        elif key.seed is None:
+            trials.append({**_numbers(about, record), **record["valid"]})
+        else:
+            runs.append({**_numbers(about, record), **record["test"]})
+            users.append(pd.read_parquet(key.file(folder).with_suffix(".parquet")).assign(**about))
+            if (by_item := key.file(folder).with_suffix(".items.parquet")).is_file():  # older folders have none
+                items.append(pd.read_parquet(by_item).assign(**about))
+            curves += [{**about, **e, **e.pop("metrics")} for e in record["history"]]
     if not runs:
         reason = f" ({failures[0]['model']}: {failures[0]['error']})" if failures else ""
         raise IRLLRecError(f"No run in {folder} has ended well{reason}: there is nothing to report.")
@@ -147,6 +140,17 @@ def read_results(folder: Path) -> Results:
         pd.concat(items, ignore_index=True) if items else pd.DataFrame(columns=["model", "seed", "item"]),
         _counts(folder / ITEMS, "item"),
     )
+
+
+def kept(folder: Path, plan: Plan) -> Iterator[tuple[Key, Record]]:
+    """The records of a folder's trials and runs with chosen settings, row by row."""
+    for model, row in plan["models"].items():
+        finals = sorted(_finals(folder, model, row["run"]), key=lambda key: key.seed or 0)
+        if not zoo.has_chance(row["model"]):
+            finals = finals[:1]
+        for key in [*(Key(model, settings) for settings in row["trials"]), *finals]:
+            if (record := read_record(folder, key)) is not None:
+                yield key, record
 
 
 def _counts(file: Path, side: str) -> pd.Series:

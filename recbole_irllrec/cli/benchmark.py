@@ -27,6 +27,7 @@ from .options import (
     Seeds,
     Space,
     Topk,
+    Track,
     is_there,
     listed,
     measures,
@@ -125,6 +126,7 @@ def benchmark(
             metavar="DIR", rich_help_panel=RESULTS, help="Folder of results; results/DATASET.", show_default=False
         ),
     ] = None,
+    track: Track = None,
     cpus: Cpus = 1,
     gpus: Gpus = 0,
     max_concurrent: MaxConcurrent = None,
@@ -143,7 +145,11 @@ def benchmark(
 
     from ..benchmark.conductor import Data, conduct
     from ..benchmark.plan import Options, read_variants
+    from ..benchmark.tracking import tell_folder
     from ..runs.pool import Resources
+    from ..runs.tracking import refuse_unreachable
+
+    refuse_unreachable(listed(track or ""))
 
     options = Options(
         models=listed(named),
@@ -170,12 +176,14 @@ def benchmark(
         )
     _show(results)
     print(*files, sep="\n")
+    tell_folder(listed(track or ""), folder, files)
 
 
 @command(app, "irllrec benchmark report results/ml-100k")
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of results.", show_default=False)],
     reference: Reference = None,
+    track: Track = None,
 ) -> None:
     """Write tables, files and the report of a benchmark again from its stored runs."""
     from ..benchmark import refuse_another
@@ -183,8 +191,11 @@ def report(
     refuse_another(folder)
 
     from ..benchmark.conductor import report_again
+    from ..benchmark.tracking import tell_folder
 
-    print(*report_again(folder, reference), sep="\n")
+    files = report_again(folder, reference)
+    print(*files, sep="\n")
+    tell_folder(listed(track or ""), folder, files)
 
 
 def _show(results: "Results") -> None:

@@ -176,6 +176,30 @@ Cpus = Annotated[float, typer.Option(min=0.1, rich_help_panel=MACHINE, help="CPU
 Gpus = Annotated[float, typer.Option(min=0, rich_help_panel=MACHINE, help="GPUs of a run; 0.5 puts two on one.")]
 
 
+def _can_be_told(given: str | None) -> str | None:
+    from ..errors import IRLLRecError
+    from ..tracking import TRACKERS, refuse_missing
+
+    names = listed(given or "")
+    if set(names) - set(TRACKERS):
+        raise IRLLRecError(f"--track is {given!r}: give {' or '.join(TRACKERS)}, or both, parted by a comma.")
+    refuse_missing(names, "--track {}")
+    return given
+
+
+Track = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TRACKERS",
+        rich_help_panel=RESULTS,
+        help="Tell wandb (Weights & Biases), mlflow or both, parted by a comma, of the report and of every run "
+        "(docs/tracking.md; needs recbole-irllrec\\[wandb] or \\[mlflow]).",
+        callback=_can_be_told,
+        show_default=False,
+    ),
+]
+
+
 def listed(text: str) -> list[str]:
     """What stands between the commas, of which those in brackets part nothing."""
     return [name.strip() for name in re.split(r",(?![^\[]*\])", text) if name.strip()]

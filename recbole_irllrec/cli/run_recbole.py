@@ -44,12 +44,13 @@ def main() -> int:
 
 
 def _run(args: argparse.Namespace, settings: list[str]) -> None:
-    from ..early import refuse_models, refuse_values
+    from ..early import refuse_models, refuse_trackers, refuse_values
     from ..settings.files import paths_in, settings_files
 
     files = settings_files(paths_in(args.config_files)) if args.config_files else None
     refuse_models([args.model])
     refuse_values(args.model, settings)
+    refuse_trackers(settings)
 
     from recbole.quick_start import run
 

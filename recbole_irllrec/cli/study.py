@@ -25,6 +25,7 @@ from .options import (
     Protocol,
     Seeds,
     Topk,
+    Track,
     listed,
     measures,
     numbers,
@@ -98,6 +99,7 @@ def study(
             metavar="DIR", rich_help_panel=RESULTS, help="Folder of results; results/DATASET-NAME.", show_default=False
         ),
     ] = None,
+    track: Track = None,
     cpus: Cpus = 1,
     gpus: Gpus = 0,
     max_concurrent: MaxConcurrent = None,
@@ -123,8 +125,12 @@ def study(
 
     from ..benchmark.conductor import Data
     from ..benchmark.plan import Options, named
+    from ..benchmark.tracking import tell_folder
     from ..runs.pool import Resources
+    from ..runs.tracking import refuse_unreachable
     from ..studies.study import Asked, carry_out
+
+    refuse_unreachable(listed(track or ""))
 
     options = Options(
         models=(),
@@ -153,3 +159,4 @@ def study(
         )
     print(told.paragraph)
     print(*files, sep="\n")
+    tell_folder(listed(track or ""), asked.folder, files)

@@ -1,5 +1,7 @@
 """``irllrec tune``: the best settings of a model for a data set."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +23,8 @@ from .options import (
     MaxConcurrent,
     Metric,
     Space,
+    Track,
+    listed,
 )
 
 app = single()
@@ -88,6 +92,7 @@ def tune(
             help="Go on with the sweep in the folder where it stopped, or begin it.",
         ),
     ] = False,
+    track: Track = None,
     address: Address = None,
     cpus: Cpus = 1,
     gpus: Gpus = 0,
@@ -113,11 +118,14 @@ def tune(
     from ..data.loading import setting_in_files
     from ..runs.space import default_space, file_of, read_space
     from ..runs.splits import load_splits
+    from ..runs.tracking import refuse_unreachable
     from ..tuning.plan import Plan, check
     from ..tuning.records import Folder
     from ..tuning.sweep import run
+    from ..tuning.tracking import tell_sweep
     from .log import log_to_stderr
 
+    refuse_unreachable(listed(track or ""))
     found_space = read_space(file_of(space, model)) if space else default_space(model)
     with log_to_stderr():
         metric = metric or setting_in_files("valid_metric", dataset, data_path, config_files) or "NDCG@10"
@@ -142,7 +150,10 @@ def tune(
         folder.refuse_another(checked.about, resume)  # before Ray, which takes its time
         how = f"What has ended is in {folder.path}, and the same command with --resume goes on with the rest."
         with told_how_to_go_on(how), connected(address, cpus=cpus, gpus=gpus):
-            _show(run(checked, folder, resume), folder.path, metric)
+            found = run(checked, folder, resume)
+    _show(found, folder.path, metric)
+    again = shlex.join(["irllrec", *sys.argv[1:], *(() if resume else ("--resume",))])
+    tell_sweep(listed(track or ""), checked, folder, found, again)
 
 
 def _show(found: dict[str, Any], folder: Path, metric: str) -> None:

@@ -23,7 +23,7 @@ from .splits import TEXT_SETTINGS, bare_config
 KINDS = ("choice", "uniform", "loguniform", "randint", "grid")
 # A run's evaluation and its length are the same for all trials, or they could not be compared.
 _FIXED = ("epochs", "eval_step")
-_NOT_TUNED = {"mask_valid_in_test", "valid_users", "item_boards", "resume", "warm_start", "preset"}
+_NOT_TUNED = {"mask_valid_in_test", "valid_users", "item_boards", "resume", "warm_start", "log_mlflow", "preset"}
 
 
 class Drawer(Protocol):

@@ -32,7 +32,8 @@ TEXT_SETTINGS = (
 # settings of runs on a split alone.
 FAKES, FAKES_SEED = "fake_interactions", "fake_interactions_seed"
 # What a run does not take from anybody: it writes into its own folder, and nothing else.
-_OWN = {"show_progress": False, "save_dataset": False, "save_dataloaders": False, "log_wandb": False}
+_OWN = {"show_progress": False, "save_dataset": False, "save_dataloaders": False}
+_OWN |= {"log_wandb": False, "log_mlflow": False}  # trackers are told afterwards (`tracking`)
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,6 +25,7 @@ from ..errors import IRLLRecError
 from ..evaluation import found_by_item, measured
 from ..files import atomic_write
 from ..objective import Objective
+from ..tracking import losses_by_name
 from .splits import Settings, Splits, config_of
 
 _CHECKPOINT, _STATE, _HISTORY = "best.pth", "best.resume.pth", "history.json"
@@ -266,17 +267,10 @@ def _recording(trainer: type[Trainer]) -> type:
 
         def _valid_epoch(self, *args, **kwargs):
             score, found = super()._valid_epoch(*args, **kwargs)
-            self.record.add(self._epoch, found, _by_name(self.model, self._losses))
+            self.record.add(self._epoch, found, losses_by_name(self.model, self._losses))
             return score, found
 
     return Recording
-
-
-def _by_name(model, losses: float | tuple[float, ...]) -> dict[str, float]:
-    values = losses if isinstance(losses, tuple) else (losses,)
-    numbered = [f"loss_{n}" for n in range(1, len(values) + 1)] if len(values) > 1 else ["loss"]
-    names = getattr(model, "loss_names", numbered)
-    return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 
 @contextlib.contextmanager

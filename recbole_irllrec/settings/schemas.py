@@ -82,11 +82,12 @@ LOADER_SETTINGS = ("mask_valid_in_test", "valid_users")
 
 
 class RunSettings(Part):
-    """Where a run begins."""
+    """Where a run begins, and who is told of it; ``log_mlflow`` serves every model of RecBole's, too."""
 
     part = "run"
     resume: bool | str
     warm_start: str | None
+    log_mlflow: bool
 
 
 class PresetSettings(Part):
