@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,10 @@ from recbole_irllrec.tables.table_file import TableMetadata
 
 from .generate import evidence_outside, store_path
 from .generation.store import open_store
+
+if TYPE_CHECKING:
+    from recbole.config import Config
+    from recbole.data.dataset import Dataset
 
 NEAR = 0.999  # the cosine from which on two embeddings are nearly identical
 _BLOCK = 4096  # embeddings, compared at once
@@ -85,7 +90,7 @@ class Report(BaseModel):
     warnings: list[str]
 
 
-def check(config, store: Path | None = None) -> Report:
+def check(config: "Config", store: Path | None = None) -> Report:
     """Examine the tables that IRLLRec would use with these settings.
 
     Args:
@@ -136,7 +141,7 @@ class _Warnings(logging.Handler):
         self.said.append(record.getMessage())
 
 
-def _evidence_warnings(config, train: TrainingTokens, store: Path | None) -> list[str]:
+def _evidence_warnings(config: "Config", train: TrainingTokens, store: Path | None) -> list[str]:
     """What a language model gave as evidence and cannot know from the training interactions."""
     path = store_path(config, store)
     if store is None and not path.is_file():
@@ -152,7 +157,7 @@ def _evidence_warnings(config, train: TrainingTokens, store: Path | None) -> lis
     ]
 
 
-def _examine(config, dataset, train: TrainingTokens, side: str, kind: str) -> TableReport:
+def _examine(config: "Config", dataset: "Dataset", train: TrainingTokens, side: str, kind: str) -> TableReport:
     source = locate(config, dataset, side, kind)
     if not isinstance(source, Path):
         return TableReport(side=side, kind=kind, source="" if source is None else str(source))

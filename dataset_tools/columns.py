@@ -40,7 +40,11 @@ def column_names(path: Path, separator: str | None = None) -> list[str]:
 
 
 def read_columns(
-    path: Path, strings: Sequence[str], numbers: Sequence[str] = (), others: Sequence[str] = (), separator=None
+    path: Path,
+    strings: Sequence[str],
+    numbers: Sequence[str] = (),
+    others: Sequence[str] = (),
+    separator: str | None = None,
 ) -> pa.Table:
     """Read columns.
 

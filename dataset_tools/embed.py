@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,12 @@ from . import generate
 from .generation.store import open_store
 from .import_embeddings import read_texts
 from .tables import write_tables
+
+if TYPE_CHECKING:
+    from recbole.config import Config
+
+    from recbole_irllrec.text.local_encoder import SentenceTransformerEncoder
+    from recbole_irllrec.text.remote_encoder import OpenAIEncoder
 
 Source = Literal["features", "interactions"]
 
@@ -48,7 +54,7 @@ class Texts(NamedTuple):
 
 
 def find_texts(
-    config,
+    config: "Config",
     where: str,
     sides: Sequence[str],
     kinds: Sequence[str],
@@ -89,7 +95,7 @@ def find_texts(
     return [texts_of_file(config, Path(where), sides[0], kinds, source)]
 
 
-def texts_of_recipes(config, sides: Sequence[str], kinds: Sequence[str], default_texts: str) -> list[Texts]:
+def texts_of_recipes(config: "Config", sides: Sequence[str], kinds: Sequence[str], default_texts: str) -> list[Texts]:
     """The texts of the embedded default under a value of the setting ``default_texts``.
 
     Raises:
@@ -112,7 +118,7 @@ def texts_of_recipes(config, sides: Sequence[str], kinds: Sequence[str], default
     return found
 
 
-def texts_of_store(config, sides: Sequence[str], kinds: Sequence[str], store: Path | None) -> list[Texts]:
+def texts_of_store(config: "Config", sides: Sequence[str], kinds: Sequence[str], store: Path | None) -> list[Texts]:
     """What a language model wrote, from a store of answers; None is the data set's own.
 
     Raises:
@@ -126,7 +132,7 @@ def texts_of_store(config, sides: Sequence[str], kinds: Sequence[str], store: Pa
         ]
 
 
-def texts_of_tables(config, sides: Sequence[str], kinds: Sequence[str]) -> list[Texts]:
+def texts_of_tables(config: "Config", sides: Sequence[str], kinds: Sequence[str]) -> list[Texts]:
     """The texts of the tables in the data set's folder, of those that are there.
 
     Raises:
@@ -150,7 +156,7 @@ def texts_of_tables(config, sides: Sequence[str], kinds: Sequence[str]) -> list[
     return found
 
 
-def texts_of_file(config, path: Path, side: str, kinds: Sequence[str], source: Source) -> Texts:
+def texts_of_file(config: "Config", path: Path, side: str, kinds: Sequence[str], source: Source) -> Texts:
     """The texts of a Parquet or CSV file with the columns token and text.
 
     With ``source`` interactions they are said to be made from the data set's training interactions.
@@ -162,7 +168,7 @@ def texts_of_file(config, path: Path, side: str, kinds: Sequence[str], source: S
     return Texts(side, kinds, tokens, texts, source, fingerprint_for(config, source), None, str(path))
 
 
-def fingerprint_for(config, source: Source | None) -> str | None:
+def fingerprint_for(config: "Config", source: Source | None) -> str | None:
     """The fingerprint of the data set's training interactions, for texts that were made with them."""
     return TrainingTokens(split_datasets(config)[0]).fingerprint if source == "interactions" else None
 
@@ -191,7 +197,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
 
 @contextmanager
 def open_encoder(
-    name: str, options: Mapping[str, Any], config, texts: Sequence[Texts], each: Callable[..., Iterable] = map
+    name: str, options: Mapping[str, Any], config: "Config", texts: Sequence[Texts], each: Callable[..., Iterable] = map
 ) -> Iterator[Encoder]:
     """Make an encoder whose options were checked.
 
@@ -218,20 +224,20 @@ def open_encoder(
         yield TfidfSvdEncoder(learnable if len(learnable) else np.concatenate([some.texts for some in ordered]), each)
 
 
-def _local():
+def _local() -> "type[SentenceTransformerEncoder]":
     from recbole_irllrec.text.local_encoder import SentenceTransformerEncoder
 
     return SentenceTransformerEncoder
 
 
-def _remote():
+def _remote() -> "type[OpenAIEncoder]":
     from recbole_irllrec.text.remote_encoder import OpenAIEncoder
 
     return OpenAIEncoder
 
 
 def embed(
-    config,
+    config: "Config",
     encoder: Encoder,
     texts: Sequence[Texts],
     dtype: type[np.floating],

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,9 @@ from .generation.prompts import Prompt, Prompts
 from .generation.run import Run
 from .generation.schema import intent_text, profile_text
 from .generation.store import Store, open_store, open_to_write
+
+if TYPE_CHECKING:
+    from recbole.config import Config
 
 TYPICAL_ANSWER_TOKENS = 350  # until a store shows what they are
 _TYPICAL_PROFILE = "(what the model will have written about it, in some sentences) " * 3
@@ -105,12 +108,14 @@ class Texts(NamedTuple):
     prompt_version: str
 
 
-def store_path(config, store: Path | None) -> Path:
+def store_path(config: "Config", store: Path | None) -> Path:
     """The store that is meant: the given one, or the data set's own."""
     return store or Path(config["data_path"]) / f"{config['dataset']}.answers.sqlite"
 
 
-def generate(config, options: Options, endpoint_of: Callable[[], Endpoint], limits: Limits, summary: Summary) -> None:
+def generate(
+    config: "Config", options: Options, endpoint_of: Callable[[], Endpoint], limits: Limits, summary: Summary
+) -> None:
     """Ask a language model about every item, then every user, of whom nothing is stored yet.
 
     Args:
@@ -155,7 +160,7 @@ def generate(config, options: Options, endpoint_of: Callable[[], Endpoint], limi
             summary.retries = dict(endpoint.retries)
 
 
-def estimate(config, options: Options) -> dict[str, Estimate]:
+def estimate(config: "Config", options: Options) -> dict[str, Estimate]:
     """What is still to be asked about items and users, and what it would cost; nothing is sent or changed."""
     price = _price(options)
     plan = _Plan(config, options, price)
@@ -211,7 +216,7 @@ def evidence_outside(store: Store, train: pd.DataFrame, items: np.ndarray) -> pd
 class _Plan:
     """A data set's prompts."""
 
-    def __init__(self, config, options: Options, price: Price | None):
+    def __init__(self, config: "Config", options: Options, price: Price | None):
         context = options.context_length or (price and price.context_length)
         if not context:
             raise IRLLRecError(

@@ -1,11 +1,11 @@
 """Embeddings that people already have, turned into text tables."""
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,8 @@ from recbole_irllrec.tables.intents import numbers_in_strings
 from recbole_irllrec.tables.table_file import common_length
 
 from .columns import column_names, read_columns
+
+T = TypeVar("T")
 
 ID, TEXT, VECTORS = "token", "text", "embedding"  # names of columns, where none are given
 NPZ_ID, NPZ_VECTORS = "ids", "embeddings"
@@ -222,7 +224,7 @@ def _strings(column: pa.ChunkedArray, what: str) -> np.ndarray:
     return column.to_numpy()
 
 
-def _load(path: Path):
+def _load(path: Path) -> Any:
     """What numpy reads: of a ``.npy`` an array, of a ``.npz`` a file of arrays."""
     found = _numpy(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
     if isinstance(found, np.ndarray) != (path.suffix.lower() == ".npy"):
@@ -230,7 +232,7 @@ def _load(path: Path):
     return found
 
 
-def _numpy(path: Path, read):
+def _numpy(path: Path, read: Callable[[], T]) -> T:
     """Read arrays; those of Python objects, which are pickles, are refused."""
     try:
         return read()

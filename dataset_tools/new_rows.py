@@ -1,6 +1,7 @@
 """Files of new items and of histories, for a model that is served."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,11 @@ from recbole_irllrec.tables.intents import METADATA_KEY, IntentTable
 
 from .columns import CSV, PARQUET, column_names, read_columns
 
+if TYPE_CHECKING:
+    from recbole.config import Config
 
-def read_new_items(path: Path, config) -> NewItems:
+
+def read_new_items(path: Path, config: "Config") -> NewItems:
     """Read items that a data set does not have.
 
     Args:
@@ -34,7 +38,7 @@ def read_new_items(path: Path, config) -> NewItems:
     return NewItems(_unescaped(table.tokens), table.texts, embeddings, table.metadata.encoder, str(path))
 
 
-def read_histories(path: Path, config) -> pd.DataFrame:
+def read_histories(path: Path, config: "Config") -> pd.DataFrame:
     """Read interactions: columns ``user`` and ``item``, str.
 
     Args:
@@ -56,7 +60,7 @@ def _is_table(path: Path) -> bool:
         return False  # said where it is read
 
 
-def _frame(path: Path, config) -> pd.DataFrame:
+def _frame(path: Path, config: "Config") -> pd.DataFrame:
     """The file's columns, as they are; ids of atomic files as they are called outside."""
     if not path.is_file():
         raise IRLLRecError(f"{path} is no file: correct the path.")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from .check import fingerprint_state
 from .generate import store_path
 from .generation.schema import Answer
 from .generation.store import open_store
+
+if TYPE_CHECKING:
+    from recbole.config import Config
 
 
 class Row(NamedTuple):
@@ -39,7 +42,7 @@ class Shown(NamedTuple):
     answer: Answer | None  # the language model's, where there is a store
 
 
-def look_up(config, token: str, side: str | None = None, store: Path | None = None) -> Shown:
+def look_up(config: "Config", token: str, side: str | None = None, store: Path | None = None) -> Shown:
     """Find a token in the tables of the data set's folder and in a store; without any, what texts would be made of it.
 
     Args:
@@ -89,7 +92,7 @@ def _one_of(found: list[Side], token: str, nobody: str) -> Side:
     return found[0]
 
 
-def _look_up_made(config, token: str, side: str | None) -> Shown:
+def _look_up_made(config: "Config", token: str, side: str | None) -> Shown:
     """The texts that are made where there is no table: of features, and of what a language model wrote, if it did."""
     refuse_absent(config)
     train = TrainingTokens(split_datasets(config)[0])
@@ -108,19 +111,19 @@ def _look_up_made(config, token: str, side: str | None) -> Shown:
     return Shown(its, rows, None)
 
 
-def _table_paths(config) -> Iterator[Path]:
+def _table_paths(config: "Config") -> Iterator[Path]:
     """The tables that there are."""
     return (path for side in SIDES for kind in KINDS if (path := table_path(config, side, kind)).is_file())
 
 
-def _tables_with(config, side: str, token: str) -> dict[str, TableFile]:
+def _tables_with(config: "Config", side: str, token: str) -> dict[str, TableFile]:
     """The tables of a side that have the token, by kind."""
     paths = {kind: table_path(config, side, kind) for kind in KINDS}
     files = {kind: TableFile(path) for kind, path in paths.items() if path.is_file()}
     return {kind: file for kind, file in files.items() if token in file}
 
 
-def _answers(config, sides: list[Side], token: str, store: Path | None) -> dict[str, Answer | None]:
+def _answers(config: "Config", sides: list[Side], token: str, store: Path | None) -> dict[str, Answer | None]:
     path = store_path(config, store)
     if store is None and not path.is_file():
         return {}

@@ -39,20 +39,21 @@ _FILTERS += ("item_inter_num_interval", "benchmark_filename")
 class _Placed(Dataset):
     """RecBole's data set, of which each interaction knows its place in the file, or in the files after each other."""
 
+    inter_feat: Any  # a DataFrame, an Interaction from `_change_feat_format` on
     set_aside = np.zeros(0, np.int64)  # the places of interactions that RecBole is not to split
 
-    def _load_inter_feat(self, token, dataset_path):
+    def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         super()._load_inter_feat(token, dataset_path)
         self.benchmark_filename_list = None  # a split that is there is drawn anew
         self.n_read = len(self.inter_feat)
         self.inter_feat[_PLACE] = np.arange(self.n_read)
 
-    def _remap_ID_all(self):
+    def _remap_ID_all(self) -> None:
         super()._remap_ID_all()
         # From here on it is an integer as the ids are, and so exact.
         self.set_field_property(_PLACE, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
 
-    def _change_feat_format(self):
+    def _change_feat_format(self) -> None:
         super()._change_feat_format()
         if len(self.set_aside):
             self.inter_feat = self.inter_feat[np.flatnonzero(~np.isin(self.inter_feat[_PLACE].numpy(), self.set_aside))]

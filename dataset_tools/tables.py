@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recbole_irllrec.data.text import table_path
 from recbole_irllrec.tables.intents import IntentTable
 
+if TYPE_CHECKING:
+    from recbole.config import Config
 
-def write_tables(config, table: IntentTable, side: str, kinds: Sequence[str], atomic: bool) -> list[Path]:
+
+def write_tables(config: "Config", table: IntentTable, side: str, kinds: Sequence[str], atomic: bool) -> list[Path]:
     """Write a table under the name under which IRLLRec finds it, for each kind of text.
 
     Args:

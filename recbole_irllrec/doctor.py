@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from recbole.config import Config
+from recbole.data.dataset import Dataset
 
 from .data import dataset_folder
 from .data.loading import split_datasets
@@ -235,7 +236,7 @@ def _atomic_files(config: Config, folder: Path, name: str) -> Iterator[Check]:
                 yield Check("data set", path.name, "ok", _size(path.stat().st_size))
 
 
-def _splits(config: Config, parts) -> Iterator[Check]:
+def _splits(config: Config, parts: Sequence[Dataset]) -> Iterator[Check]:
     """How many interactions each part has."""
     train = parts[0]
     sizes = ", ".join(f"{len(part)} {name}" for name, part in zip(_PARTS, parts, strict=True))
@@ -274,7 +275,7 @@ def _tables(folder: Path, name: str) -> Iterator[Check]:
         yield Check("texts", path.name, "ok", found)
 
 
-def _texts(config: Config, folder: Path, name: str, train) -> Iterator[Check]:
+def _texts(config: Config, folder: Path, name: str, train: Dataset) -> Iterator[Check]:
     """What IRLLRec would use, and whether it fits the training interactions."""
     kinds = read_settings(config).text_kinds
     if not kinds:

@@ -5,19 +5,27 @@ ranks for the test set (RecBole masks the validation items, too), and ``valid_us
 """
 
 import copy
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from recbole.config import Config
 from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from recbole.evaluator.base_metric import TopkMetric
 from recbole.evaluator.register import metrics_dict
+from torch import Tensor
 
 from . import zoo
 from .errors import IRLLRecError
 from .settings.schemas import LOADER_SETTINGS
+
+if TYPE_CHECKING:
+    from recbole.sampler.sampler import AbstractSampler
+    from recbole.trainer import Trainer
 
 # A batch of a model of ours holds so many scores (64 MiB), whatever the number of items.
 _SCORES = 1 << 24
@@ -30,9 +38,10 @@ class FullRanking(FullSortEvalDataLoader):
     which hold far more than the scores of a batch.
     """
 
+    step: int  # users of a batch
     candidates: torch.Tensor | None = None  # the items that are ranked, [n_items] bool; None for all
 
-    def __init__(self, config, dataset, sampler, shuffle=False):
+    def __init__(self, config: Config, dataset: Dataset, sampler: "AbstractSampler", shuffle: bool = False):
         if getattr(sampler, "phase", None) == "test" and config["mask_valid_in_test"] is False:
             sampler = copy.copy(sampler)
             sampler.used_ids = sampler.get_used_ids()["train"]
@@ -40,7 +49,7 @@ class FullRanking(FullSortEvalDataLoader):
             dataset = _sample_users(dataset, config["valid_users"], config["seed"])
         super().__init__(config, dataset, sampler, shuffle)
 
-    def _init_batch_size_and_step(self):
+    def _init_batch_size_and_step(self) -> None:
         super()._init_batch_size_and_step()
         if (model := zoo.find(self.config["model"])) and model.ranks_in_blocks:
             n_items = self._dataset.item_num
@@ -64,7 +73,7 @@ class FullRanking(FullSortEvalDataLoader):
         loader.candidates = candidates
         return loader
 
-    def collate_fn(self, index):
+    def collate_fn(self, index: Sequence[int]) -> tuple[Any, ...]:
         users, history, *positive = super().collate_fn(index)
         if self.candidates is not None:
             masked = (~self.candidates).repeat(len(users), 1)  # as the trainer's scores, which it indexes with this
@@ -73,7 +82,7 @@ class FullRanking(FullSortEvalDataLoader):
         return users, history, *positive
 
 
-def check(config) -> None:
+def check(config: Config) -> None:
     """Refuse what these settings cannot be, and a validation metric that is not among those computed.
 
     Raises:
@@ -116,7 +125,7 @@ class Measured(NamedTuple):
     per_user: pd.DataFrame
 
 
-def measured(trainer, data) -> Measured:
+def measured(trainer: "Trainer", data: FullSortEvalDataLoader) -> Measured:
     """Evaluate a model as it is.
 
     Args:
@@ -147,7 +156,7 @@ def measured(trainer, data) -> Measured:
     return Measured({name: float(value) for name, value in averages.items()}, pd.DataFrame({"user": users, **columns}))
 
 
-def found_by_item(trainer, data) -> tuple[dict[str, float], pd.DataFrame]:
+def found_by_item(trainer: "Trainer", data: FullSortEvalDataLoader) -> tuple[dict[str, float], pd.DataFrame]:
     """Evaluate the checkpoint that a trainer has written last.
 
     Args:
@@ -164,7 +173,7 @@ def found_by_item(trainer, data) -> tuple[dict[str, float], pd.DataFrame]:
     counts = {name: np.zeros(n_items, np.int64) for name in ("interactions", *(f"found@{k}" for k in topk))}
     collect = collector.eval_batch_collect
 
-    def counting(scores, interaction, positive_u, positive_i) -> None:
+    def counting(scores: Tensor, interaction: Interaction, positive_u: Tensor, positive_i: Tensor) -> None:
         first = scores.topk(max(topk), dim=-1).indices  # [n_users, max(topk)]
         hits = first[positive_u] == positive_i[:, None]  # [n_positive, max(topk)]
         items = positive_i.cpu().numpy()
@@ -183,7 +192,7 @@ def found_by_item(trainer, data) -> tuple[dict[str, float], pd.DataFrame]:
     return dict(averages), pd.DataFrame({"item": tokens, **{name: of[there] for name, of in counts.items()}})
 
 
-def _sample_users(dataset, n: int, seed: int):
+def _sample_users(dataset: Dataset, n: int, seed: int) -> Dataset:
     """The dataset with the interactions of n of its users, all if there are no more."""
     users = dataset.inter_feat[dataset.uid_field]
     different = users.unique()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 
 from .compat.baselines import by_counts
 from .data.training import TrainingTokens
@@ -234,5 +235,5 @@ def _by_token(
     return lambda token: {side: rows.get((token, side == "likes"), []) for side in ("likes", "dislikes")}
 
 
-def _places(ids, items: np.ndarray) -> np.ndarray:
+def _places(ids: ArrayLike, items: np.ndarray) -> np.ndarray:
     return np.searchsorted(items, np.asarray(ids, np.int64))

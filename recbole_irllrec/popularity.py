@@ -13,9 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from recbole.config import Config
+from recbole.data.dataloader import AbstractDataLoader
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from recbole.evaluator import Collector, Evaluator
 from recbole.trainer import Trainer
 from recbole.utils import EvaluatorType, ModelType
+from torch import Tensor
 
 from . import boards
 from .compat.baselines import by_counts
@@ -55,23 +59,23 @@ def evaluate(config: Config, train: Any, data: Any) -> dict[str, float] | None:
 class _ByCounts(torch.nn.Module):
     """Ranks items by their training interactions, and items with equally many by their tokens."""
 
-    def __init__(self, train, device):
+    def __init__(self, train: Dataset, device: torch.device):
         super().__init__()
         self._item_field, n = train.iid_field, train.item_num
         counts = np.bincount(train.inter_feat[self._item_field].numpy(), minlength=n)
         self._scores = by_counts(counts, train.id2token(self._item_field, np.arange(n))).to(device)
 
-    def predict(self, interaction):
+    def predict(self, interaction: Interaction) -> Tensor:
         return self._scores[interaction[self._item_field]]
 
-    def full_sort_predict(self, interaction):
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
         return self._scores.repeat(len(interaction), 1)
 
 
 class _Evaluation(Trainer):
     """RecBole's evaluation, without what its trainer makes for training: an optimizer, folders, logs elsewhere."""
 
-    def __init__(self, config, model, train):
+    def __init__(self, config: Config, model: torch.nn.Module, train: Dataset):
         self.config, self.model, self.device = config, model, config["device"]
         self.gpu_available, self.test_batch_size = False, config["eval_batch_size"]
         self.item_tensor = self.tot_item_num = None
@@ -203,7 +207,7 @@ def trainers(get_trainer: Callable[..., type[Trainer]]) -> Callable[..., type[Tr
     """RecBole's ``get_trainer``, which gives a run that stands in `beside` a trainer that tests popularity, too."""
 
     @functools.wraps(get_trainer)
-    def get(*args):
+    def get(*args: Any) -> type[Trainer]:
         found = _run.get()
         return get_trainer(*args) if found is None else _comparing(get_trainer(*args), found)
 
@@ -214,12 +218,12 @@ def _comparing(trainer: type[Trainer], found: list[_Found]) -> type[Trainer]:
     class Comparing(trainer):  # type: ignore[misc, valid-type]
         _trained_on: Any = None
 
-        def fit(self, train_data, *args, **kwargs):
+        def fit(self, train_data: AbstractDataLoader, *args: Any, **kwargs: Any) -> Any:
             result = super().fit(train_data, *args, **kwargs)
             self._trained_on = train_data._dataset
             return result
 
-        def evaluate(self, eval_data, *args, **kwargs):
+        def evaluate(self, eval_data: AbstractDataLoader, *args: Any, **kwargs: Any) -> Any:
             before = np.random.get_state()
             tested = super().evaluate(eval_data, *args, **kwargs)
             if (train := self._trained_on) is not None:

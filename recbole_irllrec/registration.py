@@ -8,10 +8,15 @@ Each is called when RecBole's module has been imported (`hooks`), and takes it. 
 is imported when RecBole calls for it.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import zoo
 from .settings.schemas import LOADER_SETTINGS
+
+if TYPE_CHECKING:
+    from recbole.config import Config
+
+    from .evaluation import FullRanking
 
 
 def extend_arguments(argument_list: Any) -> None:
@@ -51,7 +56,7 @@ def extend_trainers(trainers: Any) -> None:
 def rank_in_full(data: Any) -> None:
     """RecBole's class of this place is only ever called."""
 
-    def full_ranking(*args, **kwargs):
+    def full_ranking(*args: Any, **kwargs: Any) -> "FullRanking":
         from .evaluation import FullRanking
 
         return FullRanking(*args, **kwargs)
@@ -64,7 +69,7 @@ def extend_config(configurator: Any) -> None:
     config_class = configurator.Config
     load_internal, initialise = config_class._load_internal_config_dict, config_class.__init__
 
-    def _load_internal_config_dict(self, model, model_class, dataset):
+    def _load_internal_config_dict(self: "Config", model: str, model_class: type, dataset: str) -> None:
         ours = zoo.find(model)
         load_internal(self, ours.recboles if ours and ours.recboles else model, model_class, dataset)
         if ours:
@@ -73,7 +78,13 @@ def extend_config(configurator: Any) -> None:
             below_the_users = sources.defaults(model, dataset, self.external_config_dict, self.yaml_loader)
             self.internal_config_dict.update(below_the_users)
 
-    def __init__(self, model=None, dataset=None, config_file_list=None, config_dict=None):
+    def __init__(
+        self: "Config",
+        model: str | type | None = None,
+        dataset: str | None = None,
+        config_file_list: list[str] | None = None,
+        config_dict: dict[str, Any] | None = None,
+    ) -> None:
         from . import evaluation
         from .settings import sources
 

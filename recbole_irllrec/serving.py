@@ -1,6 +1,7 @@
 """A checkpoint made ready to score: the model, without its texts, and the data set whose ids it speaks."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,7 @@ def _changed(path: str | os.PathLike[str], train: Dataset, reason: str) -> IRLLR
     )
 
 
-def _pairs(parts) -> csr_matrix:
+def _pairs(parts: Sequence[Dataset]) -> csr_matrix:
     """The interactions of data sets that share their ids: [n_users, n_items], 1 where there is any."""
     first = parts[0]
     users, items = (

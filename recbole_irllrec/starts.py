@@ -6,9 +6,12 @@ that such a process knows IRLLRec.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import popularity
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
 
 _originals: dict[str, Callable] = {}  # RecBole's own, by their names
 
@@ -19,7 +22,14 @@ def _recboles(name: str) -> Callable:
     return _originals[name]
 
 
-def run_recbole(model=None, dataset=None, config_file_list=None, config_dict=None, saved=True, queue=None):
+def run_recbole(
+    model: str | None = None,
+    dataset: str | None = None,
+    config_file_list: list[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    saved: bool = True,
+    queue: "SimpleQueue[dict[str, Any]] | None" = None,
+) -> dict[str, Any]:
     """RecBole's ``run_recbole``, whose log and result also say what popularity reaches on the same test."""
     is_first = (config_dict or {}).get("local_rank", 0) == 0
     run = functools.partial(_recboles("run_recbole"), model, dataset, config_file_list, config_dict, saved)
@@ -29,12 +39,14 @@ def run_recbole(model=None, dataset=None, config_file_list=None, config_dict=Non
     return result
 
 
-def run_recboles(rank, *args):
+def run_recboles(rank: int, *args: Any) -> None:
     """RecBole's ``run_recboles``, the target of its multi-process start."""
     return _recboles("run_recboles")(rank, *args)
 
 
-def objective_function(config_dict=None, config_file_list=None, saved=True):
+def objective_function(
+    config_dict: dict[str, Any] | None = None, config_file_list: list[str] | None = None, saved: bool = True
+) -> dict[str, Any]:
     """RecBole's ``objective_function``, for hyper-parameter search."""
     return _recboles("objective_function")(config_dict, config_file_list, saved)
 

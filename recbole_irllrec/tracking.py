@@ -356,7 +356,7 @@ def take_the_loggers_place(trainers: Any) -> None:
 
 def _watched(fit: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fit)
-    def watched(self, *args, **kwargs):
+    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
         trackers = getattr(self, "wandblogger", None)
         if not isinstance(trackers, Trackers):
             return fit(self, *args, **kwargs)

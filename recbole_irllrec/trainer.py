@@ -5,10 +5,16 @@ import hashlib
 import json
 import logging
 import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from recbole.config import Config
+from recbole.data.dataloader import AbstractDataLoader
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.trainer import Trainer
 from recbole.utils import dict2str, set_color
 
@@ -34,12 +40,12 @@ class IRLLRecTrainer(Trainer):
     ``resume_checkpoint``) ends as if it had not been. Both files are plain data, replaced atomically.
     """
 
-    def __init__(self, config, model):
+    def __init__(self, config: Config, model: AbstractRecommender):
         super().__init__(config, model)
         self._saved = False
         self._finished = False
         self._next_epoch = 0
-        self._terms: dict[str, float] = {}
+        self._terms: dict[str, torch.Tensor] = {}
         self._ids: str | None = None
         self._tokens: dict[str, str] = {}
         self._resumed = False
@@ -54,7 +60,15 @@ class IRLLRecTrainer(Trainer):
 
     # ---- the run ----------------------------------------------------------------------------------------------------
 
-    def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
+    def fit(
+        self,
+        train_data: AbstractDataLoader,
+        valid_data: AbstractDataLoader | None = None,
+        verbose: bool = True,
+        saved: bool = True,
+        show_progress: bool = False,
+        callback_fn: Callable[[int, float], Any] | None = None,
+    ) -> tuple[float, dict[str, float] | None]:
         """As RecBole's; resumes first where the setting ``resume`` asks for it.
 
         When ``callback_fn`` is called the run's file holds the state after that evaluation.
@@ -74,7 +88,7 @@ class IRLLRecTrainer(Trainer):
             self.eval_collector.data_collect(train_data)
             return self.best_valid_score, self.best_valid_result
 
-        def settled(epoch, score):
+        def settled(epoch: int, score: float) -> None:
             self._save_run(train_data)
             if callback_fn:
                 callback_fn(epoch, score)
@@ -86,12 +100,24 @@ class IRLLRecTrainer(Trainer):
             torch.distributed.barrier()  # the others read the checkpoint that the first has written
         return result
 
-    def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
+    def evaluate(
+        self,
+        eval_data: AbstractDataLoader,
+        load_best_model: bool = True,
+        model_file: str | None = None,
+        show_progress: bool = False,
+    ) -> dict[str, float] | None:
         """As RecBole's, with exactly repeatable sums where ``reproducibility`` asks for them."""
         with _deterministic(self.config["reproducibility"]):
             return super().evaluate(eval_data, load_best_model, model_file, show_progress)
 
-    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+    def _train_epoch(
+        self,
+        train_data: AbstractDataLoader,
+        epoch_idx: int,
+        loss_func: Callable[[Interaction], Any] | None = None,
+        show_progress: bool = False,
+    ) -> tuple[float, ...]:
         if self._restored_loader is not None:
             train_data.generator.set_state(self._restored_loader)
             self._restored_loader = None
@@ -104,12 +130,12 @@ class IRLLRecTrainer(Trainer):
 
     # ---- loss terms by name -----------------------------------------------------------------------------------------
 
-    def _remembering_loss(self, interaction):
+    def _remembering_loss(self, interaction: Interaction) -> tuple[torch.Tensor, ...]:
         terms = self.model.calculate_loss(interaction)
         self._terms = dict(zip(self.model.loss_names, terms, strict=True))
         return terms
 
-    def _check_nan(self, loss):
+    def _check_nan(self, loss: torch.Tensor) -> None:
         if not torch.isfinite(loss):
             broken = [f"{name} ({value.item()})" for name, value in self._terms.items() if not torch.isfinite(value)]
             raise IRLLRecError(
@@ -117,14 +143,18 @@ class IRLLRecTrainer(Trainer):
                 "lower learning_rate or that term's weight, or raise its temperature."
             )
 
-    def _generate_train_loss_output(self, epoch_idx, s_time, e_time, losses):
+    def _generate_train_loss_output(
+        self, epoch_idx: int, s_time: float, e_time: float, losses: tuple[float, ...]
+    ) -> str:
         places = self.config["loss_decimal_place"] or 4
         terms = {"train loss": sum(losses), **dict(zip(self._terms, losses, strict=True))}
         shown = ", ".join(f"{set_color(name, 'blue')}: {value:.{places}f}" for name, value in terms.items())
         head = set_color(f"epoch {epoch_idx} training", "green")
         return f"{head} [{set_color('time', 'blue')}: {e_time - s_time:.2f}s, {shown}]"
 
-    def _add_train_loss_to_tensorboard(self, epoch_idx, losses, tag="Loss/Train"):
+    def _add_train_loss_to_tensorboard(
+        self, epoch_idx: int, losses: tuple[float, ...], tag: str = "Loss/Train"
+    ) -> None:
         self.tensorboard.add_scalar(tag, sum(losses), epoch_idx)
         for name, value in zip(self._terms, losses, strict=True):
             self.tensorboard.add_scalar(f"{tag}/{name}", value, epoch_idx)
@@ -139,7 +169,7 @@ class IRLLRecTrainer(Trainer):
     def _is_writer(self) -> bool:
         return self.config["single_spec"] or self.config["local_rank"] == 0
 
-    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         """RecBole's checkpoint, as plain data and atomically."""
         if not self._is_writer:
             return
@@ -148,7 +178,7 @@ class IRLLRecTrainer(Trainer):
         if verbose:
             _log.info(set_color("Saving current", "blue") + f": {path}")
 
-    def _save_run(self, train_data) -> None:
+    def _save_run(self, train_data: AbstractDataLoader) -> None:
         """Keep the run as it is before the next epoch."""
         if not (self._saved and self._is_writer) or self._epoch_on_disk == self._next_epoch:
             return
@@ -175,7 +205,7 @@ class IRLLRecTrainer(Trainer):
             "optimizer": self.optimizer.state_dict(),
         }
 
-    def resume_checkpoint(self, resume_file):
+    def resume_checkpoint(self, resume_file: str | Path) -> None:
         """Go on with a run, exactly: its random states are those at the beginning of the epoch it was in.
 
         Args:
@@ -240,7 +270,7 @@ def _save(state: dict, path: str | Path) -> None:
 
 
 @contextlib.contextmanager
-def _deterministic(wanted: bool):
+def _deterministic(wanted: bool) -> Iterator[None]:
     """Sums in a fixed order, where the device knows how; the process's own choice comes back afterwards."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     if wanted:

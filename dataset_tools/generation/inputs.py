@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from recbole.config import Config
+from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_irllrec.data.dataset import IRLLRecDataset
@@ -102,7 +104,7 @@ class Known:
             yield UserInput(token, features, sides[True], sides[False])
 
 
-def read_known(config, *, seed: int, liked_from: float, most_history: int, most_reviews: int) -> Known:
+def read_known(config: Config, *, seed: int, liked_from: float, most_history: int, most_reviews: int) -> Known:
     """Read a data set for prompts.
 
     Which interactions and reviews go into a prompt depends on the seed and on nothing but themselves: one more
@@ -161,32 +163,32 @@ class _RatedDataset(IRLLRecDataset):
     RecBole itself loads what ``load_col`` names, puts the mean where a rating is missing, and may scale them.
     """
 
-    def _get_load_and_unload_col(self, source):
+    def _get_load_and_unload_col(self, source: FeatureSource | str) -> tuple[set[str] | None, set[str] | None]:
         load, unload = super()._get_load_and_unload_col(source)
         if source == FeatureSource.INTERACTION:
             load = load and load | {self.config["RATING_FIELD"]}
             unload = unload and unload - {self.config["RATING_FIELD"]}
         return load, unload
 
-    def _fill_nan(self):
+    def _fill_nan(self) -> None:
         as_they_stand = self.inter_feat.get(self.config["RATING_FIELD"])
         self._ratings = None if as_they_stand is None else as_they_stand.copy()
         super()._fill_nan()
 
-    def _discretization(self):  # the last that RecBole does with values
+    def _discretization(self) -> None:  # the last that RecBole does with values
         super()._discretization()
         if self.field2type.get(self.config["RATING_FIELD"]) == FeatureType.FLOAT:  # else a threshold took their place
             self.inter_feat[self.config["RATING_FIELD"]] = self._ratings
 
-    def _drop_unused_col(self):
+    def _drop_unused_col(self) -> None:
         pass
 
 
-def _path(config, suffix: str) -> Path:
+def _path(config: Config, suffix: str) -> Path:
     return Path(config["data_path"]) / f"{config['dataset']}.{suffix}"
 
 
-def _pairs(dataset) -> pd.DataFrame:
+def _pairs(dataset: Dataset) -> pd.DataFrame:
     """The interactions of a part of the split: columns user, item, as tokens."""
     return pd.DataFrame(
         {
@@ -210,7 +212,7 @@ def _miss(what: str, option: str) -> None:
     logging.getLogger(__name__).warning(f"{what}. `irllrec data convert` writes it with {_OPTIONS[option]}.")
 
 
-def _liked(config, train, liked_from: float) -> np.ndarray:
+def _liked(config: Config, train: Dataset, liked_from: float) -> np.ndarray:
     """Whether each training interaction is one with an item that was liked; without a rating it counts as one."""
     log = logging.getLogger(__name__)
     rating, label = config["RATING_FIELD"], config["LABEL_FIELD"]
@@ -238,7 +240,7 @@ def _liked(config, train, liked_from: float) -> np.ndarray:
     return liked
 
 
-def _why_unrated(config, rating: str) -> str:
+def _why_unrated(config: Config, rating: str) -> str:
     part = f"{config['benchmark_filename'][0]}.inter" if config["benchmark_filename"] else "inter"
     path = _path(config, part)
     fields = read_fields(path, config["field_separator"], config["encoding"])

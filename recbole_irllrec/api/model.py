@@ -51,7 +51,7 @@ _ALIKE = 1 << 24  # similarities held at once
 class Folder:
     """A temporary folder that vanishes with the last object that holds this."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.path = Path(mkdtemp(prefix="irllrec-"))
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,10 @@ from .options import (
     SampleUsers,
     is_there,
 )
+
+if TYPE_CHECKING:
+    from recbole_irllrec.dataset_tools.convert import Features
+    from recbole_irllrec.dataset_tools.convert import Reviews as ReadReviews
 
 app = group("Make, split and describe RecBole data sets.", "irllrec data describe ml-100k --plot ml-100k.html")
 convert = group(
@@ -355,7 +359,15 @@ def from_csv(
     _convert(out, name, csv_reviews(reviews, columns, dialect), features, keep, force, count_repeats)
 
 
-def _convert(out: Path, name: str, reviews, features, keep: tuple, force: bool, count_repeats: bool) -> None:
+def _convert(
+    out: Path,
+    name: str,
+    reviews: "ReadReviews",
+    features: "dict[str, Features]",
+    keep: tuple,
+    force: bool,
+    count_repeats: bool,
+) -> None:
     """Convert; ``keep`` are the values of `Keep`."""
     from recbole_irllrec.dataset_tools.convert import Keep, convert
 

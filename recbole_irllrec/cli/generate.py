@@ -1,13 +1,16 @@
 """``irllrec intents generate``: a language model writes the texts."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .commands import command
 from .log import log_to_stderr
 from .options import ConfigFiles, DataPath, Dataset, Store
+
+if TYPE_CHECKING:
+    from recbole_irllrec.dataset_tools.generate import Options, Summary
 
 _THEN = """\
 Without --dry-run, which says what it would cost, the model is asked; --max-requests 20 tries it on twenty.
@@ -24,7 +27,7 @@ def add_command(app: typer.Typer) -> None:
     command(app, example, then=_THEN)(generate)
 
 
-def _option(text: str, panel: str, *names: str, **more):
+def _option(text: str, panel: str, *names: str, **more: Any) -> Any:
     return typer.Option(*names, help=text, rich_help_panel=panel, **more)
 
 
@@ -151,7 +154,7 @@ def generate(
                 _print_summary(summary, store_path(config, store))
 
 
-def _print_estimate(sides: dict, options) -> None:
+def _print_estimate(sides: dict, options: "Options") -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -189,7 +192,7 @@ def _print_estimate(sides: dict, options) -> None:
     console.print(table)
 
 
-def _print_summary(summary, path: Path) -> None:
+def _print_summary(summary: "Summary", path: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 

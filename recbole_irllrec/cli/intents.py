@@ -26,7 +26,11 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from recbole.config import Config
+
     from recbole_irllrec.dataset_tools.check import Report, TableReport
+
+    from ..tables.intents import IntentTable
 
 app = group("Texts about users and items, and the tables of their embeddings.", "irllrec intents check ml-100k")
 ENCODER, ENDPOINT, PICTURE = "Encoder", "Endpoint", "Picture"
@@ -435,7 +439,7 @@ def plot(
         typer.echo(path)
 
 
-def _config(dataset: str, data_path: Path | None, config_files: str | None):
+def _config(dataset: str, data_path: Path | None, config_files: str | None) -> "Config":
     from ..data.loading import load_config
 
     return load_config(dataset, data_path, config_files)
@@ -445,7 +449,7 @@ def _each(given: str, every: tuple[str, ...]) -> list[str]:
     return [*every] if given == "both" else [given]
 
 
-def _say_written(table, paths: list[Path]) -> None:
+def _say_written(table: "IntentTable", paths: list[Path]) -> None:
     embeddings = table.embeddings
     for path in paths:
         typer.echo(

@@ -3,10 +3,16 @@
 Where RecBole's variant is one that can be defended, it stays, and ``properties/deviations.yaml`` names it.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from recbole.config import Config
+    from recbole.data.dataset import Dataset
+    from recbole.data.interaction import Interaction
+    from recbole.model.general_recommender.pop import Pop
 
 # What the mends change, by model: results from before are others'.
 MENDED = {"Pop": "counts interactions"}
@@ -20,7 +26,7 @@ def count_interactions(pop: Any) -> None:
     """
     made = pop.Pop.__init__
 
-    def __init__(self, config, dataset):
+    def __init__(self: "Pop", config: "Config", dataset: "Dataset") -> None:
         made(self, config, dataset)
         counts = torch.bincount(dataset.inter_feat[self.ITEM_ID].cpu(), minlength=self.n_items)
         tokens = dataset.id2token(self.ITEM_ID, np.arange(self.n_items))
@@ -28,13 +34,13 @@ def count_interactions(pop: Any) -> None:
         self.max_cnt = self.item_cnt.max(dim=0)[0]
         self.scores = by_counts(counts.numpy(), tokens).to(self.device)
 
-    def calculate_loss(self, _interaction):
+    def calculate_loss(self: "Pop", _interaction: "Interaction") -> torch.Tensor:
         return 0 * self.fake_loss
 
-    def predict(self, interaction):
+    def predict(self: "Pop", interaction: "Interaction") -> torch.Tensor:
         return self.scores[interaction[self.ITEM_ID]]
 
-    def full_sort_predict(self, interaction):
+    def full_sort_predict(self: "Pop", interaction: "Interaction") -> torch.Tensor:
         return self.scores.repeat(len(interaction))
 
     for function in (__init__, calculate_loss, predict, full_sort_predict):

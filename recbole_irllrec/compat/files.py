@@ -4,7 +4,7 @@ import functools
 import pickle
 import sys
 import types
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ def read_checkpoints_safely(_utils: object) -> None:
     original = torch.load
 
     @functools.wraps(original)
-    def load(*args, **kwargs):
+    def load(*args: Any, **kwargs: Any) -> Any:
         caller = sys._getframe(1).f_globals.get("__name__", "")
         if caller.startswith("recbole."):
             from .. import safe_loading  # not before: it stands on more of RecBole
@@ -37,7 +37,7 @@ def read_saved_data_safely(utils: Any) -> None:
     Only the name ``pickle`` in that one module changes. Can go when RecBole saves data otherwise.
     """
 
-    def load(file):
+    def load(file: BinaryIO) -> Any:
         from .. import safe_loading
 
         return safe_loading.load_pickle(file)

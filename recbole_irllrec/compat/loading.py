@@ -8,7 +8,7 @@ import copy
 import functools
 import os
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ def read_every_id(datasets: Any) -> None:
     original = reader.pd.read_csv
 
     @functools.wraps(original)
-    def read_csv(*args, dtype, **kwargs):
+    def read_csv(*args: Any, dtype: Mapping[str, type], **kwargs: Any) -> pd.DataFrame:
         missing = {name: atomic_file.MISSING if "float" in name.rpartition(":")[2] else [""] for name in dtype}
         return original(*args, dtype=dtype, na_values=missing, keep_default_na=False, **kwargs)
 
@@ -99,7 +99,7 @@ def _below(kind: type) -> Iterator[type]:
 
 def _with_its_files(original: Callable) -> Callable:
     @functools.wraps(original)
-    def _load_data(self, token, dataset_path):
+    def _load_data(self: "Dataset", token: str, dataset_path: str) -> None:
         if os.path.exists(dataset_path):
             dataset_folder.refuse_missing(self.config, Path(dataset_path), token)
         original(self, token, dataset_path)
@@ -112,7 +112,7 @@ def _with_its_files(original: Callable) -> Callable:
 
 def _checked(original: Callable) -> Callable:
     @functools.wraps(original)
-    def _load_feat(self, filepath, source):
+    def _load_feat(self: "Dataset", filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
         load_col, unload_col = self._get_load_and_unload_col(source)
         suffix = source.value if isinstance(source, FeatureSource) else source
         if load_col == set() and suffix != "inter":
@@ -162,7 +162,7 @@ def _refuse_empty(dataset: "Dataset", feat: pd.DataFrame, path: Any, suffix: str
 
 def _with_reasons(original: Callable) -> Callable:
     @functools.wraps(original)
-    def _download(self):
+    def _download(self: "Dataset") -> None:
         folder, name = Path(self.dataset_path), self.dataset_name
         try:
             known = self._get_download_url("url")
@@ -203,7 +203,7 @@ def _answering(original: Callable) -> Callable:
     """``_from_scratch`` or ``build``, all of whose errors are sentences."""
 
     @functools.wraps(original)
-    def answering(self, *args):
+    def answering(self: "Dataset", *args: Any) -> Any:
         try:
             parts = original(self, *args)
             if original.__name__ == "build":
@@ -260,7 +260,7 @@ def _fitting(original: Callable) -> Callable:
     """A method or function whose last argument is a checkpoint."""
 
     @functools.wraps(original)
-    def fitting(*args, **kwargs):
+    def fitting(*args: Any, **kwargs: Any) -> Any:
         try:
             return original(*args, **kwargs)
         except RuntimeError as error:

@@ -9,13 +9,14 @@ import logging
 import os
 import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
 from recbole.utils import FeatureType
+from torch import Tensor
 
 from ..errors import IRLLRecError
 
@@ -57,7 +58,7 @@ def drop_saved_data_of_other_order(utils: Any) -> None:
     utils.dataset_arguments = [*utils.dataset_arguments, "eval_args"]
     load, dump = utils.pickle.load, utils.pickle.dump
 
-    def load_unless_inexact(file):
+    def load_unless_inexact(file: BinaryIO) -> Any:
         from recbole.data.dataset import Dataset
 
         saved = load(file)
@@ -74,7 +75,7 @@ def drop_saved_data_of_other_order(utils: Any) -> None:
 class _UnlikeAny:
     """Settings of which none equals another."""
 
-    def __getitem__(self, _name):
+    def __getitem__(self, _name: str) -> object:
         return object()
 
 
@@ -85,7 +86,7 @@ def _is_inexact(dataset: "Dataset") -> bool:
 
 def _in_place_of(original: Callable, mend: Callable) -> Callable:
     @functools.wraps(original)
-    def mended(self, *args, **kwargs):
+    def mended(self: Any, *args: Any, **kwargs: Any) -> Any:
         return mend(original, self, *args, **kwargs)
 
     return mended
@@ -94,7 +95,7 @@ def _in_place_of(original: Callable, mend: Callable) -> Callable:
 # ---- Interaction -----------------------------------------------------------------------------------------------------
 
 
-def _take(original, rows, index):
+def _take(original: Callable[..., Any], rows: "Interaction", index: Any) -> Any:
     if not rows.sort_keys or isinstance(index, str):
         return original(rows, index)
     index = index.tolist() if isinstance(index, np.ndarray | torch.Tensor) else index  # as RecBole
@@ -103,12 +104,14 @@ def _take(original, rows, index):
     return found
 
 
-def _reorder(original, rows, index):
+def _reorder(original: Callable[..., Any], rows: "Interaction", index: Tensor | np.ndarray) -> None:
     original(rows, index)
     rows.sort_keys = {field: keys[index] for field, keys in rows.sort_keys.items()}
 
 
-def _sort(original, rows, by, ascending=True):
+def _sort(
+    original: Callable[..., Any], rows: "Interaction", by: str | list[str], ascending: bool | list[bool] = True
+) -> None:
     _swap_sort_keys(rows)
     try:
         original(rows, by, ascending)
@@ -126,7 +129,7 @@ def _swap_sort_keys(rows: "Interaction") -> None:
 # ---- Dataset ---------------------------------------------------------------------------------------------------------
 
 
-def _load(original, dataset, token, dataset_path):
+def _load(original: Callable[..., Any], dataset: "Dataset", token: str, dataset_path: str) -> None:
     """Integers beyond 2^53, as nanoseconds are, are read again as such: RecBole reads floats."""
     original(dataset, token, dataset_path)
     times = _times(dataset, FeatureType.FLOAT)
@@ -134,22 +137,24 @@ def _load(original, dataset, token, dataset_path):
         return
     config, parts = dataset.config, dataset.benchmark_filename_list
     names = [token] if parts is None else [f"{token}.{part}" for part in parts]
-    read = functools.partial(
-        pd.read_csv,
-        delimiter=config["field_separator"],
-        usecols=[f"{times.name}:float"],
-        dtype=str,
-        encoding=config["encoding"],
-        engine="python",  # RecBole's, so that the rows are the same
-    )
-    texts = pd.concat([read(os.path.join(dataset_path, f"{name}.inter")).iloc[:, 0] for name in names])
-    integers = _integers(texts)
+
+    def read(name: str) -> pd.Series:
+        return pd.read_csv(
+            os.path.join(dataset_path, f"{name}.inter"),
+            delimiter=config["field_separator"],
+            usecols=[f"{times.name}:float"],
+            dtype=str,
+            encoding=config["encoding"],
+            engine="python",  # RecBole's, so that the rows are the same
+        ).iloc[:, 0]
+
+    integers = _integers(pd.concat([read(name) for name in names]))
     if integers is not None:
         # as RecBole fills what is missing, but before its filters
         dataset.inter_feat[times.name] = integers.fill_null(int(times.mean())).to_numpy()
 
 
-def _remove_duplication(original, dataset):
+def _remove_duplication(original: Callable[..., Any], dataset: "Dataset") -> None:
     """RecBole's sort puts equal times in any order; places in the right order are all different."""
     times = _times(dataset)
     if times is None or dataset.config["rm_dup_inter"] is None:
@@ -164,7 +169,7 @@ def _remove_duplication(original, dataset):
     dataset.inter_feat[times.name] = times
 
 
-def _fill_missing(original, dataset):
+def _fill_missing(original: Callable[..., Any], dataset: "Dataset") -> None:
     """From here on no row comes or goes, and RecBole normalises times and divides them into buckets."""
     missing = 0 if (times := _times(dataset)) is None else int(times.isna().sum())
     original(dataset)
@@ -179,7 +184,7 @@ def _fill_missing(original, dataset):
         )
 
 
-def _convert(original, dataset):
+def _convert(original: Callable[..., Any], dataset: "Dataset") -> None:
     keys, times = dataset.exact_times, _times(dataset, FeatureType.TOKEN)
     if times is not None:
         keys = _of_tokens(dataset, pd.Series(dataset.field2id_token[times.name][1:]))
@@ -191,7 +196,9 @@ def _convert(original, dataset):
     dataset.exact_times = None
 
 
-def _split_at_time(original, dataset, ratios, group_by):
+def _split_at_time(
+    original: Callable[..., Any], dataset: "Dataset", ratios: list[float], group_by: str | None
+) -> "list[Dataset]":
     """RecBole takes each user's interactions for sorted, which they are after order TO alone.
 
     Percentiles of the different times' ranks part the same interactions as those of the times, which float64 would

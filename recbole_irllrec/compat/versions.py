@@ -53,7 +53,7 @@ def measure_in_plain_numbers(evaluators: Any) -> None:
     original = evaluator.evaluate
 
     @functools.wraps(original)
-    def evaluate(self, *args, **kwargs):
+    def evaluate(self: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
         found = original(self, *args, **kwargs)
         return type(found)((name, float(value)) for name, value in found.items())
 

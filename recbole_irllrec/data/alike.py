@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,10 @@ from ..tables.table_file import TableMetadata
 from ..text.default import VERSIONS, Recipe, made_texts
 from ..text.encoders import Encoder, TfidfSvdEncoder, embed_texts
 from .training import TrainingTokens
+
+if TYPE_CHECKING:
+    from recbole.config import Config
+    from recbole.data.dataset import Dataset
 
 # What of an encoder's options changes its embeddings, and so is told by a table, and taken from it. Not the endpoint's
 # address: texts and key must not go where a stranger's table says.
@@ -24,7 +28,9 @@ def encoding_of(name: str, options: Mapping[str, Any]) -> dict[str, str | int | 
     return {"encoder": name, **{option: options[option] for option in _TOLD if option in options}}
 
 
-def embed_alike(config, train, made: TableMetadata, origin: str, tokens: np.ndarray, texts: np.ndarray) -> np.ndarray:
+def embed_alike(
+    config: "Config", train: "Dataset", made: TableMetadata, origin: str, tokens: np.ndarray, texts: np.ndarray
+) -> np.ndarray:
     """Embed further texts of items.
 
     Args:
@@ -53,7 +59,7 @@ def embed_alike(config, train, made: TableMetadata, origin: str, tokens: np.ndar
 
 
 @contextmanager
-def _encoder(config, train, made: TableMetadata, origin: str) -> Iterator[Encoder]:
+def _encoder(config: "Config", train: "Dataset", made: TableMetadata, origin: str) -> Iterator[Encoder]:
     told = made.encoding or {}
     name = told.get("encoder", "tfidf-svd" if (made.encoder or "").startswith("tfidf-svd ") else None)
     asked: dict[str, Any] = {option: told[option] for option in _TOLD if option in told}
@@ -76,7 +82,7 @@ def _encoder(config, train, made: TableMetadata, origin: str) -> Iterator[Encode
         )
 
 
-def _of_features(config, train, made: TableMetadata, origin: str) -> TfidfSvdEncoder:
+def _of_features(config: "Config", train: "Dataset", made: TableMetadata, origin: str) -> TfidfSvdEncoder:
     """TF-IDF learns its space from what is known without interactions: learnt again, it is the same."""
     tokens = TrainingTokens(train).tokens
     users, items = (np.sort(tokens[side]) for side in ("user", "item"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from recbole.config import Config
 from recbole.data.dataset import Dataset
 
 from .. import zoo
@@ -11,7 +12,7 @@ from .text import NodeText, resolve
 class IRLLRecDataset(Dataset):
     """RecBole's data set, unchanged: same ids, same interactions, nothing stored on it. It knows where texts are."""
 
-    def node_texts(self, config, kinds: Iterable[str]) -> dict[str, NodeText]:
+    def node_texts(self, config: Config, kinds: Iterable[str]) -> dict[str, NodeText]:
         """The texts of a training data set's users and items; see `text.resolve` for shapes and errors.
 
         Args:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
 from ..errors import IRLLRecError
@@ -12,7 +13,7 @@ _ROUNDS = 200  # of drawing again what is no fake, or one twice
 _PATIENCE = 20  # rounds after which another user gets the fake
 
 
-def fake_interactions(train, held_out: Sequence, seed: int) -> Interaction:
+def fake_interactions(train: Dataset, held_out: Sequence, seed: int) -> Interaction:
     """As many fake interactions as a training data set has, in random order; the first n of them are n fakes.
 
     A fake is a copy of an interaction with another item, which is drawn evenly from those of the training: its user has
@@ -55,6 +56,6 @@ def fake_interactions(train, held_out: Sequence, seed: int) -> Interaction:
     return fakes
 
 
-def _pairs(dataset) -> np.ndarray:
+def _pairs(dataset: Dataset) -> np.ndarray:
     users, items = (dataset.inter_feat[field].numpy() for field in (dataset.uid_field, dataset.iid_field))
     return users * np.int64(dataset.item_num) + items

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ from ..tables.intents import IntentTable
 from ..tables.table_file import common_length
 from ..text.profiles import item_texts
 
+if TYPE_CHECKING:
+    from recbole.config import Config
+
 
 class NewItems(NamedTuple):
     """Items that a data set does not have."""
@@ -26,7 +29,7 @@ class NewItems(NamedTuple):
     origin: str  # what messages call them
 
 
-def new_items(frame: pd.DataFrame, config, origin: str = "The frame of new items") -> NewItems:
+def new_items(frame: pd.DataFrame, config: "Config", origin: str = "The frame of new items") -> NewItems:
     """What a frame says about new items.
 
     Args:
@@ -60,7 +63,7 @@ def new_items(frame: pd.DataFrame, config, origin: str = "The frame of new items
     return NewItems(names, texts, None, None, origin)
 
 
-def interactions(frame: pd.DataFrame, config, origin: str = "The frame of histories") -> pd.DataFrame:
+def interactions(frame: pd.DataFrame, config: "Config", origin: str = "The frame of histories") -> pd.DataFrame:
     """The interactions of a frame, whose other columns, such as ratings and times, are not looked at.
 
     Args:
@@ -155,7 +158,7 @@ def _embeddings(frame: pd.DataFrame, names: np.ndarray, texts: np.ndarray, origi
     return IntentTable.from_arrays(names, embeddings, texts, encoder=None, source=None, origin=origin).embeddings
 
 
-def _words_of_items(config, frame: pd.DataFrame, origin: str) -> list[str]:
+def _words_of_items(config: "Config", frame: pd.DataFrame, origin: str) -> list[str]:
     """Those columns that hold words in the data set's ``.item`` file, in its order."""
     path, known = Path(config["data_path"]) / f"{config['dataset']}.item", []
     if path.is_file():

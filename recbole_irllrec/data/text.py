@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -20,6 +20,10 @@ from ..text.default import RECIPES, Recipe, cache_folder, default_tables
 from ..text.reduction import Projection, fit_projection
 from . import text_change
 from .training import SIDES, TrainingTokens
+
+if TYPE_CHECKING:
+    from recbole.config import Config
+    from recbole.data.dataset import Dataset
 
 Table: TypeAlias = TableFile | IntentTable
 KINDS = ("profile", "intent")
@@ -77,7 +81,9 @@ class _Sources(NamedTuple):
     item: Source | None
 
 
-def resolve(config, dataset, kinds: Iterable[str], sides: Sequence[str] = SIDES) -> dict[str, NodeText]:
+def resolve(
+    config: "Config", dataset: "Dataset", kinds: Iterable[str], sides: Sequence[str] = SIDES
+) -> dict[str, NodeText]:
     """Find, read and check the texts of a training data set.
 
     Args:
@@ -109,7 +115,7 @@ def resolve(config, dataset, kinds: Iterable[str], sides: Sequence[str] = SIDES)
     return texts
 
 
-def _changed(config, text: NodeText, dataset, sides: Sequence[str]) -> NodeText:
+def _changed(config: "Config", text: NodeText, dataset: "Dataset", sides: Sequence[str]) -> NodeText:
     """The texts as the settings `text_change` want them."""
     how, share = config["text_change"], config["text_change_share"]
     if how is None:
@@ -124,7 +130,7 @@ def _changed(config, text: NodeText, dataset, sides: Sequence[str]) -> NodeText:
     return text._replace(embedding=np.concatenate(embeddings), present=np.concatenate(present))
 
 
-def narrowed(config, dataset, kind: str, embeddings: np.ndarray) -> np.ndarray:
+def narrowed(config: "Config", dataset: "Dataset", kind: str, embeddings: np.ndarray) -> np.ndarray:
     """Further embeddings of items, [m, dim], as wide as `resolve` makes those of this kind (`text_dim`).
 
     Arguments and errors are those of `resolve`.
@@ -134,7 +140,7 @@ def narrowed(config, dataset, kind: str, embeddings: np.ndarray) -> np.ndarray:
     return reader.further(kind, sources[kind], sides, embeddings)
 
 
-def tables(config, dataset) -> dict[str, SideTables]:
+def tables(config: "Config", dataset: "Dataset") -> dict[str, SideTables]:
     """The tables behind the texts of a training data set, for who wants to read the texts.
 
     Returns:
@@ -153,7 +159,7 @@ def tables(config, dataset) -> dict[str, SideTables]:
     return found
 
 
-def _open(config, dataset, sides: Sequence[str]) -> tuple[dict[str, _Sources], "_Reader"]:
+def _open(config: "Config", dataset: "Dataset", sides: Sequence[str]) -> tuple[dict[str, _Sources], "_Reader"]:
     """The sources of both kinds for these sides, and what reads them; without any table, the default's."""
     sources = {
         kind: _Sources(*(locate(config, dataset, side, kind) if side in sides else None for side in SIDES))
@@ -169,12 +175,12 @@ def _open(config, dataset, sides: Sequence[str]) -> tuple[dict[str, _Sources], "
     return sources, _Reader(config, dataset)
 
 
-def table_path(config, side: str, kind: str) -> Path:
+def table_path(config: "Config", side: str, kind: str) -> Path:
     """Where a table is found without any setting."""
     return Path(config["data_path"]) / f"{config['dataset']}.{side}_{kind}.parquet"
 
 
-def locate(config, dataset, side: str, kind: str) -> Path | _Preloaded | None:
+def locate(config: "Config", dataset: "Dataset", side: str, kind: str) -> Path | _Preloaded | None:
     """The named table, else RecBole's `preload_weight`, else the file of the default name, else None."""
     setting = f"{side}_{kind}_table"
     folder = Path(config["data_path"])
@@ -202,7 +208,7 @@ def locate(config, dataset, side: str, kind: str) -> Path | _Preloaded | None:
 class _Reader:
     """Reads the sources of one data set, each once."""
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: "Config", dataset: "Dataset"):
         self._config = config
         self._dataset = dataset
         self._log = logging.getLogger(__name__)

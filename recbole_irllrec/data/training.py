@@ -1,12 +1,15 @@
 """The training interactions of a RecBole data set, in its external ids."""
 
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
 from .features import train_fingerprint
+
+if TYPE_CHECKING:
+    from recbole.data.dataset import Dataset
 
 Side = Literal["user", "item"]
 SIDES: tuple[Side, Side] = ("user", "item")
@@ -15,7 +18,7 @@ SIDES: tuple[Side, Side] = ("user", "item")
 class TrainingTokens:
     """Users, items and training interactions of a *training* data set."""
 
-    def __init__(self, dataset):
+    def __init__(self, dataset: "Dataset"):
         self._dataset = dataset
         self._fields = dict(zip(SIDES, (dataset.uid_field, dataset.iid_field), strict=True))
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
 from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,7 +23,7 @@ class AlphaRec(GraphEncoder):
 
     texts: Tensor  # [N, D]
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: Config, dataset: Dataset):
         super().__init__(config, dataset)
         self.user_embedding = self.item_embedding = None
         texts = self._texts(config, dataset)
@@ -30,7 +32,7 @@ class AlphaRec(GraphEncoder):
         self.tower = TextTower(n_in, self.latent_dim, int(self.settings.hidden_ratio * n_in))
         self.to(self.device)
 
-    def _texts(self, config, dataset, dtype=np.float32) -> Tensor:
+    def _texts(self, config: Config, dataset: Dataset, dtype: type[np.floating] = np.float32) -> Tensor:
         """[N, D]: the means of the users' items, without those that have no text, and the items' own; else zeros."""
         found = dataset.node_texts(config, self.settings.text_kinds)[self.settings.text_kind]
         self.texts_made = {self.settings.text_kind: found.made}
@@ -69,7 +71,15 @@ class AlphaRec(GraphEncoder):
         start = self.tower(new_texts.to(self.dtype))
         return [torch.cat([layers[0], start]), *(F.pad(layer, (0, 0, 0, len(start))) for layer in layers[1:])]
 
-    def start_of_users(self, histories, known, passed, layers, of_items, new_texts) -> Tensor:
+    def start_of_users(
+        self,
+        histories: csr_matrix,
+        known: np.ndarray,
+        passed: list[Tensor],
+        layers: list[Tensor],
+        of_items: Tensor,
+        new_texts: Tensor | None,
+    ) -> Tensor:
         """See `GraphEncoder.start_of_users`: what the mean of a user's items' texts becomes, also of known users."""
         of_known = self.texts[self.graph.n_users :]
         texts = of_known if new_texts is None else torch.cat([of_known, new_texts.to(of_known)])

@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,7 +29,7 @@ class PrototypeEncoder(GraphEncoder):
 
     has_intents = True
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: Config, dataset: Dataset):
         super().__init__(config, dataset)
         n = self.settings.n_intents
         for side in ("user", "item"):

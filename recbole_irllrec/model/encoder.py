@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from recbole.model.general_recommender.lightgcn import LightGCN
 from recbole.utils import FeatureType, InputType
 from scipy.sparse import coo_matrix, csr_matrix
@@ -26,7 +29,7 @@ def graph_of(interactions: coo_matrix) -> InteractionGraph:
     return InteractionGraph(interactions.row - 1, interactions.col - 1, n_users - 1, n_items - 1)
 
 
-def _refuse_weights(dataset, field: str) -> None:
+def _refuse_weights(dataset: Dataset, field: str) -> None:
     """Refuse a field that cannot weigh the interactions of a training dataset."""
     columns = dataset.inter_feat.columns
     if field not in columns:
@@ -72,7 +75,7 @@ class GraphEncoder(LightGCN):
     linear: LinearPart | None  # what adds to the products of vectors in scores
     has_intents = False  # whether `encode` gives intents of its own (`Encoded.intents`)
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: Config, dataset: Dataset):
         self.settings = read_settings(config)
         if self.settings.interaction_weight is not None:
             _refuse_weights(dataset, self.settings.interaction_weight)
@@ -162,7 +165,7 @@ class GraphEncoder(LightGCN):
 
     # ---- training ---------------------------------------------------------------------------------------------------
 
-    def calculate_loss(self, interaction) -> tuple[Tensor, ...]:
+    def calculate_loss(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """The weighted loss terms of a batch, in the order of their names in ``loss_names``."""
         self._forget_scores()
         if (field := self.settings.interaction_weight) is not None:
@@ -220,7 +223,7 @@ class GraphEncoder(LightGCN):
 
     # ---- scoring ----------------------------------------------------------------------------------------------------
 
-    def predict(self, interaction) -> Tensor:
+    def predict(self, interaction: Interaction) -> Tensor:
         """[B] scores of (user, item) pairs."""
         user_e, item_e = self.scoring_embeddings()
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
@@ -230,7 +233,7 @@ class GraphEncoder(LightGCN):
         histories = self.linear.interactions[users.cpu().numpy()]
         return scores + self.linear_scale * self.linear.scores_of_pairs(histories, items.cpu().numpy())
 
-    def full_sort_predict(self, interaction) -> Tensor:
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """[B * n_items] scores of all items for each user."""
         user_e, item_e = self.scoring_embeddings()
         users = interaction[self.USER_ID]

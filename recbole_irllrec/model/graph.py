@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -151,7 +151,7 @@ class InteractionGraph(nn.Module, Adjacency):
         keep("by_user", inverse, torch.int64)
         keep("norm", norm, torch.get_default_dtype())
 
-    def _apply(self, fn, recurse=True):
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # `.double()` after construction would keep norm's float32 rounding: recompute it
         super()._apply(fn, recurse)
         degree = self.degrees.to(self.norm.dtype)
@@ -232,13 +232,13 @@ class _Product(torch.autograd.Function):
     """The product of the matrix of constant [2E] values with x."""
 
     @staticmethod
-    def forward(ctx, x, values, transposed, graph):
+    def forward(ctx: Any, x: Tensor, values: Tensor, transposed: Tensor, graph: InteractionGraph) -> Tensor:
         ctx.graph = graph
         ctx.save_for_backward(transposed)
         return graph.multiply(values, x)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (transposed,) = ctx.saved_tensors
         return ctx.graph.multiply(transposed, grad.contiguous()), None, None, None
 
@@ -247,14 +247,14 @@ class _SimilarNeighbours(torch.autograd.Function):
     """Σ (described[node] . described[t] + 1) / 2 x[t] over the neighbours t of each of a neighbourhood's nodes."""
 
     @staticmethod
-    def forward(ctx, described, x, neighbourhood):
+    def forward(ctx: Any, described: Tensor, x: Tensor, neighbourhood: Neighbourhood) -> Tensor:
         values = neighbourhood.entries((neighbourhood.edge_products(described) + 1) / 2)
         ctx.neighbourhood = neighbourhood
         ctx.save_for_backward(described, x, values)
         return neighbourhood.multiply_rows(values, x)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         described, x, values = ctx.saved_tensors
         neighbourhood, grad = ctx.neighbourhood, grad.contiguous()
         before, after = neighbourhood.rows.start, len(x) - neighbourhood.rows.stop

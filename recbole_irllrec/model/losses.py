@@ -5,6 +5,7 @@ Each returns a scalar without its weight. Shapes: B triples of a batch, N nodes,
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +32,15 @@ class _Contrast(torch.autograd.Function):
     """See `contrast`. The gradients are made with the values, from the same blocks of similarities."""
 
     @staticmethod
-    def forward(ctx, a, b, bias, positive, weight, row_loss):
+    def forward(
+        ctx: Any,
+        a: Tensor,
+        b: Tensor,
+        bias: Tensor,
+        positive: Tensor,
+        weight: Tensor,
+        row_loss: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
         wanted = any(ctx.needs_input_grad)
         total = a.new_zeros(())
         grad_a, grad_b, grad_positive = torch.empty_like(a), torch.zeros_like(b), torch.empty_like(positive)
@@ -63,7 +72,7 @@ class _Contrast(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, Tensor, None, None]:
         grad_a, grad_b, grad_positive = ctx.saved_tensors
         return grad * grad_a, grad * grad_b, None, grad * grad_positive, None, None
 

@@ -3,6 +3,9 @@
 from functools import partial
 
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType, ModelType
 from torch import Tensor, nn
@@ -25,7 +28,7 @@ class TextEASE(GeneralRecommender):
 
     weights: Tensor
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: Config, dataset: Dataset):
         super().__init__(config, dataset)
         self.settings = read_settings(config)
         self.interactions = linear.binary(dataset.inter_matrix(form="csr"))
@@ -36,7 +39,7 @@ class TextEASE(GeneralRecommender):
         self.register_buffer("weights", torch.zeros(self.n_items, self.n_items))
         self._is_solved = False
 
-    def calculate_loss(self, interaction) -> Tensor:
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Zero; the first time it finds the weights."""
         if not self._is_solved:
             self.weights = self.solve(linear.as_tensor(self.interactions).to(self.device), self._text())
@@ -54,12 +57,12 @@ class TextEASE(GeneralRecommender):
         embedding = linear.directions(embedding, embedding[present].mean(dim=0)) * present[:, None]
         return F.pad(embedding, (0, 0, 1, 0)).to(self.device)
 
-    def predict(self, interaction) -> Tensor:
+    def predict(self, interaction: Interaction) -> Tensor:
         """[B] scores of (user, item) pairs."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         return (self._history(users).to_dense() * self.weights.T[items]).sum(dim=1)
 
-    def full_sort_predict(self, interaction) -> Tensor:
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """[B * n_items] scores of all items for each user."""
         return (self._history(interaction[self.USER_ID]) @ self.weights).view(-1)
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import ModelType
 from torch import Tensor, nn
@@ -69,7 +72,7 @@ class AlignedEncoder(GraphEncoder):
 
     alignment: Alignment
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: Config, dataset: Dataset):
         super().__init__(config, dataset)
         self.alignment = make_alignment(
             self.settings, self.graph, self.latent_dim, config, dataset, self.has_intents, self.pairwise_negatives
@@ -225,7 +228,7 @@ class AlignedRecommender(GeneralRecommender):
     _is_recording = False
     _recorded: Tensor | None = None
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: Config, dataset: Dataset):
         super().__init__(config, dataset)
         self._label = config["LABEL_FIELD"]
         self.to(self.device)
@@ -238,13 +241,13 @@ class AlignedRecommender(GeneralRecommender):
         self.texts_made = self.alignment.texts_made
         self.to(self.device)
 
-    def forward(self, *inputs, **named):
+    def forward(self, *inputs: Any, **named: Any) -> Any:
         output = super().forward(*inputs, **named)
         if self._is_recording and self._forward_gives_all and self._recorded is None:
             self._recorded = _nodes(_both_sides(self, output))
         return output
 
-    def calculate_loss(self, interaction) -> tuple[Tensor, ...]:
+    def calculate_loss(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """The alignment's weighted loss terms and then the recommender's own, by the names in ``loss_names``."""
         step = self.alignment.begin(self._triples(interaction), self._dtype)
         self._is_recording, self._recorded = True, None
@@ -338,7 +341,13 @@ def _needs_nothing(function: Any) -> bool:
 
 
 def make_alignment(
-    settings: Any, graph: InteractionGraph, d: int, config, dataset, has_intents=False, pairwise_negatives=True
+    settings: Any,
+    graph: InteractionGraph,
+    d: int,
+    config: Config,
+    dataset: Dataset,
+    has_intents: bool = False,
+    pairwise_negatives: bool = True,
 ) -> Alignment:
     """The alignment of a recommender with the texts of its training data set; see `Alignment`."""
     # Initialised apart from the embeddings, so that those equal the recommender's own under the same seed.
@@ -348,7 +357,7 @@ def make_alignment(
         return Alignment(settings, texts, graph, d, has_intents, pairwise_negatives)
 
 
-def load_texts(config, dataset, kinds: tuple[str, ...], n_users: int) -> dict[str, NodeTexts]:
+def load_texts(config: Config, dataset: Dataset, kinds: tuple[str, ...], n_users: int) -> dict[str, NodeTexts]:
     """The texts of these kinds, of a training data set's nodes.
 
     Raises:

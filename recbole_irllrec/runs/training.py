@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 from recbole.config import Config
+from recbole.data.dataloader import AbstractDataLoader
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.data.utils import create_samplers, get_dataloader
@@ -259,13 +260,13 @@ def _recording(trainer: type[Trainer]) -> type:
     class Recording(trainer):  # type: ignore[misc, valid-type]
         record: _Record
 
-        def _train_epoch(self, train_data, epoch_idx, *args, **kwargs):
+        def _train_epoch(self, train_data: AbstractDataLoader, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
             if epoch_idx == self.start_epoch:
                 self.record.begin(epoch_idx)
             self._epoch, self._losses = epoch_idx, super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
             return self._losses
 
-        def _valid_epoch(self, *args, **kwargs):
+        def _valid_epoch(self, *args: Any, **kwargs: Any) -> tuple[float, dict[str, float]]:
             score, found = super()._valid_epoch(*args, **kwargs)
             self.record.add(self._epoch, found, losses_by_name(self.model, self._losses))
             return score, found

@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 from pydantic import ValidationError
+from recbole.config import Config
 from recbole.utils.argument_list import (
     dataset_arguments,
     evaluation_arguments,
@@ -20,11 +21,12 @@ from .. import zoo
 from ..errors import IRLLRecError
 from .schemas import refusal
 
+_Loader: TypeAlias = type[yaml.SafeLoader] | type[yaml.FullLoader]
 # what was done before there was a setting, where its default does something else
 _BEFORE = {"linear_weight": 0.0, "item_bias": False}
 
 
-def read_settings(config) -> Any:
+def read_settings(config: Config) -> Any:
     """Check the settings of a RecBole ``Config`` and return what its model, one of ours, adds to RecBole's.
 
     Returns:
@@ -44,7 +46,7 @@ def read_settings(config) -> Any:
         raise refusal(first, _origin(config, name), config[name]) from None
 
 
-def defaults(model: str, dataset: str, user_settings: dict[str, Any], yaml_loader) -> dict[str, Any]:
+def defaults(model: str, dataset: str, user_settings: dict[str, Any], yaml_loader: _Loader) -> dict[str, Any]:
     """The settings of ``model`` on ``dataset`` that lie below the user's own.
 
     Args:
@@ -89,7 +91,7 @@ def _of_dataset(settings_by_dataset: dict[str, dict], dataset: str) -> dict[str,
     return next(iter(settings_by_dataset.values()), {})
 
 
-def _read_property_file(folder: str, name: str, yaml_loader) -> dict[str, Any]:
+def _read_property_file(folder: str, name: str, yaml_loader: _Loader) -> dict[str, Any]:
     path = files("recbole_irllrec.properties").joinpath(folder, f"{name}.yaml")
     return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml_loader) if path.is_file() else {}
 
@@ -100,7 +102,7 @@ def _entry(model: str) -> zoo.Model:
     return found
 
 
-def _complete(config, names: Iterable[str]) -> None:
+def _complete(config: Config, names: Iterable[str]) -> None:
     """Give the settings of an earlier release's checkpoint those that have come since, by default.
 
     Not as they have been tuned since: the checkpoint's model is without them.
@@ -112,7 +114,7 @@ def _complete(config, names: Iterable[str]) -> None:
             config[name] = known[name]
 
 
-def refuse_unknown(config, names: Iterable[str]) -> None:
+def refuse_unknown(config: Config, names: Iterable[str]) -> None:
     """Refuse settings of these names that nobody knows, whatever they look like.
 
     Raises:
@@ -126,7 +128,7 @@ def refuse_unknown(config, names: Iterable[str]) -> None:
             raise IRLLRecError(f"There is no setting {name} of {config['model']}: {hint}")
 
 
-def _refuse_misspelt(config, ours: Iterable[str]) -> None:
+def _refuse_misspelt(config: Config, ours: Iterable[str]) -> None:
     """Refuse a setting that the user gave, that nobody knows and that looks like one of ours."""
     known = _known(config["model"])
     for name in config.external_config_dict:
@@ -144,7 +146,7 @@ def _known(model: str) -> set[str]:
     return every | _known_to_recbole() | set(own.settings.names() if own else ())
 
 
-def _origin(config, name: str) -> str:
+def _origin(config: Config, name: str) -> str:
     """Where a setting's value comes from."""
     if name in config.cmd_config_dict:
         return "on the command line"

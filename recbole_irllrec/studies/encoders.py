@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from ..text.encoders import Encoder, embed_texts
 from ..text.profiles import item_texts
 from . import words
 from .study import Asked, Study, Told
+
+if TYPE_CHECKING:
+    from recbole.config import Config
 
 _TFIDF = "tfidf-svd"
 
@@ -80,12 +83,12 @@ def _encoder(text: str) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
-def of_tables(config) -> dict[str, list[embed.Texts]]:
+def of_tables(config: "Config") -> dict[str, list[embed.Texts]]:
     """The texts of the tables in the data set's folder."""
     return {"tables": embed.texts_of_tables(config, SIDES, KINDS)}
 
 
-def of_features(config, fields: Sequence[str] | None) -> dict[str, list[embed.Texts]]:
+def of_features(config: "Config", fields: Sequence[str] | None) -> dict[str, list[embed.Texts]]:
     """The items' texts: of all fields together, and of some of them each; by how they are called.
 
     Args:
@@ -116,7 +119,9 @@ def of_features(config, fields: Sequence[str] | None) -> dict[str, list[embed.Te
     }
 
 
-def embedded(folder: Path, config, texts: Sequence[embed.Texts], name: str, options: Mapping[str, Any]) -> Settings:
+def embedded(
+    folder: Path, config: "Config", texts: Sequence[embed.Texts], name: str, options: Mapping[str, Any]
+) -> Settings:
     """The settings that name the tables of texts, embedded; a table that is there already is taken as it is."""
     files = {_table(folder, some, name, options, texts): some for some in texts}
     if missing := {file: some for file, some in files.items() if not file.is_file()}:

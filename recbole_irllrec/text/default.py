@@ -8,7 +8,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,9 @@ from ..tables.intents import IntentTable
 from .encoders import Encoder, TfidfSvdEncoder, embed_texts
 from .profiles import item_texts, user_texts
 from .written import intents_of_users, read_written, written_about
+
+if TYPE_CHECKING:
+    from recbole.config import Config
 
 Tokens: TypeAlias = Mapping[str, np.ndarray]  # users' and items', by side
 Recipe = Literal["features", "profile", "intent", "all"]
@@ -49,7 +52,7 @@ class MadeTexts(NamedTuple):
 
 
 def default_tables(
-    config,
+    config: "Config",
     recipe: Recipe,
     sides: Sequence[str],
     tokens: Mapping[str, np.ndarray],
@@ -97,16 +100,16 @@ def default_tables(
     return tables
 
 
-def cache_folder(config) -> Path:
+def cache_folder(config: "Config") -> Path:
     """Where what is made from texts is kept for the next run."""
     return Path(config["checkpoint_dir"]) / "text_cache"
 
 
-def _path(config, side: str) -> Path:
+def _path(config: "Config", side: str) -> Path:
     return Path(config["data_path"]) / f"{config['dataset']}.{side}"
 
 
-def _described(config, recipe: Recipe) -> str:
+def _described(config: "Config", recipe: Recipe) -> str:
     """What the log says of a recipe."""
     item_words, user_words = (f"the words of {_path(config, side)}" for side in ("item", "user"))
     written = f"what a language model wrote about them ({written_about(config['dataset'])})"
@@ -117,7 +120,7 @@ def _described(config, recipe: Recipe) -> str:
 
 
 def made_texts(
-    config, recipe: Recipe, user_tokens: np.ndarray, item_tokens: np.ndarray, train: pd.DataFrame
+    config: "Config", recipe: Recipe, user_tokens: np.ndarray, item_tokens: np.ndarray, train: pd.DataFrame
 ) -> MadeTexts:
     """Make texts of the data set's ``.item`` and ``.user`` files, of what a language model wrote, or of both.
 
@@ -153,7 +156,7 @@ def made_texts(
     return MadeTexts(texts_of_users, texts_of_items, item_texts(about_users))
 
 
-def _no_words(config, recipe: Recipe) -> IRLLRecError:
+def _no_words(config: "Config", recipe: Recipe) -> IRLLRecError:
     if recipe == "features":
         why = f"{_path(config, 'item')} has no token or token_seq fields about the data set's items"
     else:
@@ -166,7 +169,7 @@ def _no_words(config, recipe: Recipe) -> IRLLRecError:
 
 
 def _build(
-    config,
+    config: "Config",
     recipe: Recipe,
     sides: Sequence[str],
     tokens: Mapping[str, np.ndarray],
@@ -185,7 +188,7 @@ def _build(
     }
 
 
-def _encoder(config, learnable: list[str]) -> tuple[Encoder, dict[str, str | int | float] | None]:
+def _encoder(config: "Config", learnable: list[str]) -> tuple[Encoder, dict[str, str | int | float] | None]:
     """The default's encoder, and what tables say of it; see `tables.table_file.TableMetadata`."""
     model = config["default_encoder"] or TFIDF_SVD
     if model == TFIDF_SVD:
@@ -195,12 +198,14 @@ def _encoder(config, learnable: list[str]) -> tuple[Encoder, dict[str, str | int
     return SentenceTransformerEncoder(model), {"encoder": "sentence-transformers", "encoder_model": model}
 
 
-def _encoder_version(config) -> str:
+def _encoder_version(config: "Config") -> str:
     model = config["default_encoder"] or TFIDF_SVD
     return TfidfSvdEncoder.version if model == TFIDF_SVD else model
 
 
-def _inputs_fingerprint(config, recipe: Recipe, tokens: Tokens, train: pd.DataFrame, train_fingerprint: str) -> str:
+def _inputs_fingerprint(
+    config: "Config", recipe: Recipe, tokens: Tokens, train: pd.DataFrame, train_fingerprint: str
+) -> str:
     """What the tables depend on, and nothing else."""
     written = written_about(config["dataset"]) if recipe in WRITTEN else None
     files = (*(_path(config, side) for side in ("item", "user")), written)

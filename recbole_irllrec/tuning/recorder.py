@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune.callback import Callback
+from ray.tune.experiment import Trial as RayTrial
+from ray.tune.schedulers import TrialScheduler
 
 from ..files import atomic_write
 from ..runs.failures import reason_of_loss
 from ..runs.progress import Progress, Watched, told
 from ..runs.training import Evaluation
 from .plan import Checked
-from .records import FAILED, FINISHED, RUNNING, STOPPED, Trial, best_trial, history_of
+from .records import FAILED, FINISHED, RUNNING, STOPPED, Folder, Trial, best_trial, history_of
 from .search import Proposer
 from .trial import Task
 
@@ -27,20 +29,28 @@ class Recorder(Callback):
     """Keeps what the trials report, at once."""
 
     def __init__(
-        self, folder, checked: Checked, trials: dict[int, Trial], proposer: Proposer, scheduler, progress: Progress
+        self,
+        folder: Folder,
+        checked: Checked,
+        trials: dict[int, Trial],
+        proposer: Proposer,
+        scheduler: TrialScheduler,
+        progress: Progress,
     ):
         self._folder, self._task, self._epochs, self._trials = folder, checked.task, checked.epochs, trials
         self._proposer, self._scheduler, self._progress = proposer, scheduler, progress
         self._ended: dict[int, dict[str, Any]] = {}  # what trials say when they end by themselves
 
-    def on_trial_start(self, iteration, trials, trial, **info):
+    def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         config = trial.config
         found = self._trials.setdefault(config["number"], Trial(config["number"], config["settings"], config["params"]))
         self._folder.keep(found)
         epochs = found.settings.get("epochs", self._epochs)
         self._progress.began(Watched(found.number, f"trial {found.number}", KIND, epochs))
 
-    def on_trial_result(self, iteration, trials, trial, result, **info):
+    def on_trial_result(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict[str, Any], **info: Any
+    ) -> None:
         found = self._of(trial)
         for evaluation in result.get("evaluations", ()):
             found.evaluated(Evaluation(**evaluation))
@@ -51,10 +61,10 @@ class Recorder(Callback):
             self._folder.keep(found)
             self._progress.standing(self._standing())
 
-    def on_step_end(self, iteration, trials, **info):
+    def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         self._progress.tick()
 
-    def on_trial_complete(self, iteration, trials, trial, **info):
+    def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         found, said = self._of(trial), self._ended.pop(trial.config["number"], {})
         if "failed" in said:
             found.status, found.reason, found.traceback = FAILED, said["failed"], said["traceback"]
@@ -66,7 +76,7 @@ class Recorder(Callback):
             return  # `out_of_time`
         self._end(found)
 
-    def on_trial_error(self, iteration, trials, trial, **info):
+    def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         found = self._of(trial)
         found.status = FAILED
         found.traceback = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
@@ -83,7 +93,7 @@ class Recorder(Callback):
                     self._keep_if_best(found)
                 self._tell(found)
 
-    def _of(self, trial) -> Trial:
+    def _of(self, trial: RayTrial) -> Trial:
         return self._trials[trial.config["number"]]
 
     def _end(self, found: Trial) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from ray.tune.search import Searcher
@@ -11,6 +11,9 @@ from ray.tune.search import Searcher
 from ..errors import IRLLRecError
 from ..runs.space import RandomDrawer, Space
 from .records import Trial
+
+if TYPE_CHECKING:
+    from optuna import Trial as OptunaTrial
 
 
 class Proposer(Protocol):
@@ -84,7 +87,7 @@ class Optuna:
 
 
 class _OptunaDrawer:
-    def __init__(self, trial):
+    def __init__(self, trial: "OptunaTrial"):
         self._trial = trial
 
     def index(self, name: str, n: int) -> int:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection
 from functools import partial
 from itertools import accumulate
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
+from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from .. import zoo
@@ -31,6 +32,9 @@ from .recorder import KIND, Recorder, score_of
 from .records import PLAN, RUNNING, Folder, Trial, best_trial, history_of
 from .search import PROPOSERS, Queue
 from .trial import EPOCHS, SCORE, Task, run_trial
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
 
 __all__ = ["Checked", "Plan", "check", "run"]
 _REDUCTION = 3  # ASHA lets one in three go on
@@ -186,17 +190,17 @@ def _scheduler(checked: Checked, trials: Collection[Trial], folder: Folder) -> T
 class _Asha(ASHAScheduler):
     """ASHA, which knows whom it has stopped, and what trials reported before they were added."""
 
-    def __init__(self, *arguments, **options):
+    def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
         self.stopped: set[str] = set()
         self.reported: dict[int, list[dict[str, float]]] = {}  # by number
 
-    def on_trial_add(self, trial_runner, trial):
+    def on_trial_add(self, trial_runner: "TuneController", trial: RayTrial) -> None:
         super().on_trial_add(trial_runner, trial)
         for result in self.reported.pop(trial.config["number"], ()):
             super().on_trial_result(trial_runner, trial, result)  # whatever it says: the trial went on then
 
-    def on_trial_result(self, trial_runner, trial, result):
+    def on_trial_result(self, trial_runner: "TuneController", trial: RayTrial, result: dict[str, Any]) -> str:
         action = super().on_trial_result(trial_runner, trial, result)
         if action == TrialScheduler.STOP:
             self.stopped.add(trial.trial_id)
