@@ -25,8 +25,8 @@ from recbole_irllrec.dataset_tools.generation.prompts import Prompt, Prompts
 from recbole_irllrec.dataset_tools.generation.run import Run
 from recbole_irllrec.dataset_tools.generation.store import open_to_write
 
+from recbole_irllrec.text.counting import TokenCounter
 from recbole_irllrec.text.endpoint import Endpoint
-from recbole_irllrec.text.tokens import TokenCounter
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import openai_server

@@ -17,8 +17,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from recbole_irllrec.errors import IRLLRecError
+from recbole_irllrec.text.counting import TokenCounter
 from recbole_irllrec.text.endpoint import Endpoint
-from recbole_irllrec.text.tokens import TokenCounter
 
 from .generation.batch import BatchRun
 from .generation.budget import Budget, LimitReached, Price, find_price
@@ -98,7 +98,7 @@ class Summary:
     """How often a request was sent again, by reason."""
 
 
-class Texts(NamedTuple):
+class Written(NamedTuple):
     """One kind of text of one side, ready to be embedded."""
 
     tokens: np.ndarray  # [n] str
@@ -171,7 +171,7 @@ def estimate(config: "Config", options: Options) -> dict[str, Estimate]:
         return {side: _estimate(plan, options, price, store, side) for side in ("item", "user")}
 
 
-def texts(store: Store, side: str, kind: str) -> Texts:
+def texts(store: Store, side: str, kind: str) -> Written:
     """The stored texts of a side, "user" or "item", and a kind, "profile" or "intent"."""
     text_of = {"profile": profile_text, "intent": intent_text}[kind]
     rows = [(token, text_of(answer)) for token, answer in store.answers(side)]
@@ -179,7 +179,7 @@ def texts(store: Store, side: str, kind: str) -> Texts:
         raise IRLLRecError(f"The store {store.path} has no answers about {side}s: run `irllrec intents generate`.")
     interactions = side == "user" or store.about.get("items_know") == "interactions"
     tokens, words = (np.array(column, dtype=object) for column in zip(*rows, strict=True))
-    return Texts(
+    return Written(
         tokens,
         words,
         "interactions" if interactions else "features",

@@ -228,7 +228,7 @@ def _atomic_files(config: Config, folder: Path, name: str) -> Iterator[Check]:
     for path in sorted(folder.glob(f"{name}.*")):
         if path.suffix in _ATOMIC:
             try:
-                columns = atomic_file.check(path, config["field_separator"], config["encoding"])
+                columns = atomic_file.checked_columns(path, config["field_separator"], config["encoding"])
                 dataset_folder.refuse_columns(config, path, path.suffix[1:], columns, columns)
             except IRLLRecError as error:
                 yield Check("data set", path.name, "fail", str(error))

@@ -82,7 +82,7 @@ class FullRanking(FullSortEvalDataLoader):
         return users, history, *positive
 
 
-def check(config: Config) -> None:
+def refuse_unmeasurable(config: Config) -> None:
     """Refuse what these settings cannot be, and a validation metric that is not among those computed.
 
     Raises:

@@ -90,7 +90,7 @@ def extend_config(configurator: Any) -> None:
 
         self.config_file_list = config_file_list  # a refusal names the file
         initialise(self, model, dataset, config_file_list, config_dict)
-        evaluation.check(self)
+        evaluation.refuse_unmeasurable(self)
         if zoo.find(self.model):
             sources.read_settings(self)
 

@@ -20,7 +20,7 @@ from recbole.quick_start import load_data_and_model, run_recbole
 
 from recbole_irllrec import IRLLRecError, doctor
 from recbole_irllrec.data.loading import load_config
-from recbole_irllrec.tables.atomic_file import check
+from recbole_irllrec.tables.atomic_file import checked_columns
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 ROWS = "".join(f"u{u}\ti{(u + i) % 12}\t{1 + i % 5}\t{1600000000 + 3600 * i}\n" for u in range(6) for i in range(8))
@@ -362,6 +362,6 @@ def test_a_corrupted_file_loads_or_is_refused_in_one_sentence(loose, content):
         assert "cannot be read (" not in said and "cannot be loaded (" not in said, said
     else:
         # Each line is an interaction, but for those without an id, of which RecBole tells.
-        check(path)
+        checked_columns(path)
         lines = [line.split("\t") for line in path.read_text().split("\n")[1:] if line.strip() or "\t" in line]
         assert sum(map(len, parts)) == sum(all(value.strip('"') for value in line[:2]) for line in lines)

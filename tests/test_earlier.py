@@ -69,7 +69,7 @@ def test_a_sweep_that_was_killed_is_gone_on_with(data):
     Path("sweep/trials/0002.json").write_text(json.dumps(trial))
     before = folder.trials()
     splits = load_splits("tiny", data, settings={"valid_metric": "NDCG@10"})
-    checked = sweeps.check(sweeps.Plan("IRLLRec", read_space(EARLIER / "space.yaml"), 2, scheduler="none"), splits)
+    checked = sweeps.check_plan(sweeps.Plan("IRLLRec", read_space(EARLIER / "space.yaml"), 2, scheduler="none"), splits)
     folder.write("sweep.json", {**folder.read("sweep.json"), "settings": checked.about["settings"]})  # paths
     with connected():
         sweeps.run(checked, folder, resume=True)

@@ -11,7 +11,7 @@ from recbole_irllrec.dataset_tools.generation.prompts import Prompts
 from recbole_irllrec.dataset_tools.generation.schema import InvalidAnswer, intent_text, read_answer
 
 from recbole_irllrec.errors import IRLLRecError
-from recbole_irllrec.text.tokens import TokenCounter
+from recbole_irllrec.text.counting import TokenCounter
 
 COUNTER = TokenCounter("a model that nobody knows")
 # letters, accents that belong to the letter before, emoji of several code points, flags, Chinese, spaces

@@ -64,7 +64,7 @@ def tiny(tmp_path, name="data", **more):
 def swept(plan, splits, folder="sweep", resume=False):
     """Run a sweep; returns what it found, and its folder."""
     where = Folder(Path(folder))
-    return sweeps.run(sweeps.check(plan, splits), where, resume), where
+    return sweeps.run(sweeps.check_plan(plan, splits), where, resume), where
 
 
 def test_the_best_on_validation_is_tested_and_can_be_run_again(ray_here, tmp_path):
@@ -153,7 +153,7 @@ def curve(n_epochs: int) -> list[Evaluation]:
 
 
 def test_asha_compares_trials_that_go_on_at_the_same_epoch(tmp_path):
-    checked = sweeps.check(plan_of(f"{BPR}epochs: 60\n", scheduler="asha", grace_epochs=8), tiny(tmp_path))
+    checked = sweeps.check_plan(plan_of(f"{BPR}epochs: 60\n", scheduler="asha", grace_epochs=8), tiny(tmp_path))
     kept = Path("checkpoint")
     kept.mkdir()
     (kept / "history.json").write_text(json.dumps([e._asdict() for e in curve(30)]))
@@ -180,7 +180,7 @@ def test_a_metric_that_is_not_a_number(small, monkeypatch):
     labels = {"load_col": {"inter": ["user_id", "item_id", "rating"]}, "threshold": {"rating": 1}}
     measured = {"metrics": ["AUC"], "valid_metric": "AUC", "eval_args": {"mode": "labeled"}}
     splits = load_splits("small", Path(small["data_path"]), settings={**labels, **measured, "epochs": 3}, model="BPR")
-    checked = sweeps.check(plan_of(BPR, metric="AUC"), splits)
+    checked = sweeps.check_plan(plan_of(BPR, metric="AUC"), splits)
     reports = []
     monkeypatch.setattr("recbole_irllrec.tuning.trial.tune", SimpleNamespace(report=reports.append))
     states = SimpleNamespace(read=lambda number: {})
@@ -227,7 +227,7 @@ def test_trials_that_go_wrong_end_with_their_reason(ray_here, tmp_path, monkeypa
     monkeypatch.setattr(sweeps, "RETRIES", 1)  # each has a new process, which takes long
     plan = plan_of(BPR + "epochs: 4\n", n_trials=5, max_concurrent=1)
     splits = tiny(tmp_path)
-    checked, folder = sweeps.check(plan, splits), Folder(Path("sweep"))
+    checked, folder = sweeps.check_plan(plan, splits), Folder(Path("sweep"))
     # as if a sweep had drawn these
     wrong = {
         1: {"clip_grad_norm": {"no_such_argument": 1}},  # raises
@@ -255,7 +255,7 @@ def test_trials_that_go_wrong_end_with_their_reason(ray_here, tmp_path, monkeypa
 
 
 def test_when_every_trial_fails(tmp_path):
-    task = sweeps.check(plan_of(BPR), tiny(tmp_path)).task
+    task = sweeps.check_plan(plan_of(BPR), tiny(tmp_path)).task
     with pytest.raises(IRLLRecError, match=r"No trial has ended well \(trial 1 failed: why\)"):
         sweeps.chosen_trial([Trial(1, {}, status=FAILED, reason="why"), Trial(2, {})], task)
 
@@ -312,14 +312,14 @@ def test_out_of_time_and_gone_on_with(ray_here, tmp_path):
     _, folder = swept(plan_of(text, "IRLLRec", n_trials=2), splits, resume=True)
     for trial in folder.trials().values():
         assert trial.status == FINISHED and [e.epoch for e in trial.history] == list(range(60))
-    settings = {**sweeps.check(plan, splits).task.settings, **trial.settings}
+    settings = {**sweeps.check_plan(plan, splits).task.settings, **trial.settings}
     whole = train_run("IRLLRec", splits, settings, "whole")
     assert [e.metrics for e in trial.history] == [e.metrics for e in whole.history]
 
 
 def test_what_a_folder_holds(tmp_path):
     splits = tiny(tmp_path)
-    about, folder = sweeps.check(plan_of(BPR), splits).about, Folder(Path("sweep"))
+    about, folder = sweeps.check_plan(plan_of(BPR), splits).about, Folder(Path("sweep"))
     folder.begin(about, resume=True)
     folder.begin(about, resume=True)
     with pytest.raises(IRLLRecError, match="holds a sweep: go on with it"):
@@ -330,14 +330,14 @@ def test_what_a_folder_holds(tmp_path):
         (plan_of(BPR, search="optuna"), "other search"),
     ):
         with pytest.raises(IRLLRecError, match=f"holds another sweep, with {words}"):
-            folder.begin(sweeps.check(other, splits).about, resume=True)
+            folder.begin(sweeps.check_plan(other, splits).about, resume=True)
     texted, texts = Folder(Path("texted")), plan_of(IRLLREC, "IRLLRec")
     write_tiny_tables(tmp_path / "data", 1.0)
-    texted.begin(sweeps.check(texts, splits).about, resume=False)
-    texted.begin(sweeps.check(texts, splits).about, resume=True)
+    texted.begin(sweeps.check_plan(texts, splits).about, resume=False)
+    texted.begin(sweeps.check_plan(texts, splits).about, resume=True)
     write_tiny_tables(tmp_path / "data", 2.0)
     with pytest.raises(IRLLRecError, match="holds another sweep, with other texts: give what it was begun with"):
-        texted.begin(sweeps.check(texts, splits).about, resume=True)
+        texted.begin(sweeps.check_plan(texts, splits).about, resume=True)
     folder.keep(Trial(2, {}))
     (folder.path / "trials/0002.json").write_text("{")
     with pytest.raises(IRLLRecError, match=r"0002\.json is damaged: delete it"):

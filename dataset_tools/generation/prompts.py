@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recbole_irllrec.errors import IRLLRecError
-from recbole_irllrec.text.tokens import TokenCounter
+from recbole_irllrec.text.counting import TokenCounter
 
 from .inputs import ItemInput, UserInput
 from .schema import INSTRUCTION

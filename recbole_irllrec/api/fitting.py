@@ -28,9 +28,9 @@ from .frames import (
     Described,
     Embeddings,
     Frame,
+    GivenTexts,
     Ids,
     Interactions,
-    Texts,
     read_embeddings,
     read_interactions,
     read_texts,
@@ -45,8 +45,8 @@ _SHARE = 0.1  # of the interactions, held out for validation, and for the test
 @as_guest()
 def fit(
     interactions: Frame,
-    item_texts: Texts | None = None,
-    user_texts: Texts | None = None,
+    item_texts: GivenTexts | None = None,
+    user_texts: GivenTexts | None = None,
     item_embeddings: Embeddings | None = None,
     user_embeddings: Embeddings | None = None,
     model: str = "IRLLRec",

@@ -24,7 +24,7 @@ from ..tables.intents import IntentTable
 from ..text.profiles import item_texts
 
 Frame: TypeAlias = Any  # a data frame, a sparse matrix, or a pair of arrays
-Texts: TypeAlias = Any  # a data frame, or a mapping or series from ids to texts
+GivenTexts: TypeAlias = Any  # a data frame, or a mapping or series from ids to texts
 Embeddings: TypeAlias = Any  # a mapping from ids to vectors, a data frame with ids as index, or ids and an array
 
 _TEXT = "description"  # the field of texts that come without a name
@@ -165,7 +165,7 @@ class Described(NamedTuple):
     texts: pd.Series  # of each row, made of its words; the index is what the ids are called
 
 
-def frame_of_new_items(given: Texts) -> pd.DataFrame:
+def frame_of_new_items(given: GivenTexts) -> pd.DataFrame:
     """New items as `data.new_rows.new_items` takes them; the texts of a mapping read as those of `read_texts`.
 
     Raises:
@@ -178,7 +178,7 @@ def frame_of_new_items(given: Texts) -> pd.DataFrame:
     return item_texts(frame.assign(**{_TEXT: _strings(frame[_TEXT], origin).to_pylist()})).to_frame("text")
 
 
-def _frame_of_texts(given: Texts, origin: str) -> pd.DataFrame:
+def _frame_of_texts(given: GivenTexts, origin: str) -> pd.DataFrame:
     if isinstance(given, pd.DataFrame):
         return _with_different_columns(given, origin)
     if isinstance(given, Mapping | pd.Series):
@@ -189,7 +189,7 @@ def _frame_of_texts(given: Texts, origin: str) -> pd.DataFrame:
     )
 
 
-def read_texts(given: Texts, side: str, id_name: str | None, taken: set[str]) -> Described:
+def read_texts(given: GivenTexts, side: str, id_name: str | None, taken: set[str]) -> Described:
     """Read what is said about users or items.
 
     Args:

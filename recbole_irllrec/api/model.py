@@ -38,7 +38,7 @@ from ..scorer import Scorer
 from ..serving import Served, serve
 from ..top_k import top_k
 from . import hub
-from .frames import Frame, Ids, Texts, frame_of_new_items, names_in, read_interactions
+from .frames import Frame, GivenTexts, Ids, frame_of_new_items, names_in, read_interactions
 
 NAME = "frames"  # of the data set
 RUN = "run"  # the folder of its training
@@ -396,7 +396,7 @@ class Model(Recommender):
         return replace(splits, test=train.copy(feat))
 
     @as_guest()
-    def extend(self, items: Texts | None = None, histories: Frame = None) -> Extended:
+    def extend(self, items: GivenTexts | None = None, histories: Frame = None) -> Extended:
         """The same model, which also knows new items, and users by new or grown histories, without training.
 
         Args:

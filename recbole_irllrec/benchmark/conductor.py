@@ -20,7 +20,7 @@ from ..runs.progress import to_stderr
 from ..runs.splits import Settings, load_splits
 from ..runs.training import popularity_of
 from .execute import execute
-from .plan import Options, check, continued, referred, rows, shared
+from .plan import Options, check_row, continued, referred, rows, shared
 from .report import write_report
 from .results import SPLIT, Results, begin, read_plan, read_results, write_plan
 
@@ -75,7 +75,7 @@ def conduct(
     asked = rows(options, given)
     referred(before or {"models": {}}, options.reference, asked)  # refuses the reference
     for row in asked:
-        check(row, options, lambda row, settings: data.config(row.settings(settings), row.model))
+        check_row(row, options, lambda row, settings: data.config(row.settings(settings), row.model))
     # Ray first: what it refuses leaves nothing behind.
     with connected(address, cpus=resources.cpus, gpus=resources.gpus), alone(folder):
         data, settings, how = _with_one_split(data, config, folder)

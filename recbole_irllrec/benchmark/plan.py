@@ -217,7 +217,7 @@ def _row(variant: Variant, options: Options, common: Settings) -> Row:
     return Row(variant.name, model, common, fixed, drawn, options.tune_samples, space, origin, tunable=not preset)
 
 
-def check(row: Row, options: Options, config_with: Callable[[Row, Settings], Config]) -> None:
+def check_row(row: Row, options: Options, config_with: Callable[[Row, Settings], Config]) -> None:
     """Refuse a row whose settings the model refuses, or whose search space of the user's own does not fit it.
 
     Args:

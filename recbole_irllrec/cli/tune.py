@@ -119,7 +119,7 @@ def tune(
     from ..runs.space import default_space, file_of, read_space
     from ..runs.splits import load_splits
     from ..runs.tracking import refuse_unreachable
-    from ..tuning.plan import Plan, check
+    from ..tuning.plan import Plan, check_plan
     from ..tuning.records import Folder
     from ..tuning.sweep import run
     from ..tuning.tracking import tell_sweep
@@ -145,7 +145,7 @@ def tune(
             max_concurrent,
             time_budget,
         )
-        checked = check(plan, splits)
+        checked = check_plan(plan, splits)
         folder = Folder(out or Path("tuning") / f"{dataset}-{model}")
         folder.refuse_another(checked.about, resume)  # before Ray, which takes its time
         how = f"What has ended is in {folder.path}, and the same command with --resume goes on with the rest."

@@ -119,7 +119,7 @@ def _checked(original: Callable) -> Callable:
             return original(self, filepath, source)  # which reads nothing
         config = self.config
         separator, encoding = config["field_separator"], config["encoding"]
-        columns = atomic_file.check(filepath, separator, encoding)
+        columns = atomic_file.checked_columns(filepath, separator, encoding)
         loaded = {
             name: kind
             for name, kind in columns.items()

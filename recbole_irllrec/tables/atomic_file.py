@@ -96,7 +96,7 @@ def read_fields(path: str | os.PathLike[str], separator: str = "\t", encoding: s
         return read_header(path, file.readline().rstrip("\n"), separator)
 
 
-def check(path: str | os.PathLike[str], separator: str = "\t", encoding: str | None = None) -> dict[str, str]:
+def checked_columns(path: str | os.PathLike[str], separator: str = "\t", encoding: str | None = None) -> dict[str, str]:
     """Refuse an atomic file of which RecBole would read something else than what stands there.
 
     Takes a small part of the time that RecBole needs to read it, and memory for the file and each separator in it.

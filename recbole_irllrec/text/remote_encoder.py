@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import IRLLRecError
+from .counting import TokenCounter
 from .embedding_cache import EmbeddingCache, key_of
 from .endpoint import Endpoint, RequestRefused, Said
-from .tokens import TokenCounter
 
 OPENAI_MAX_LENGTH = 8191  # tokens of a text that OpenAI's models read
 _LOOKED_UP = 10_000  # texts, at once

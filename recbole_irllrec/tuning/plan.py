@@ -55,7 +55,7 @@ class Checked:
     about: dict[str, Any]  # what makes this sweep another than others, as JSON has it
 
 
-def check(plan: Plan, splits: Splits) -> Checked:
+def check_plan(plan: Plan, splits: Splits) -> Checked:
     """Refuse what cannot work, and resolve the texts.
 
     Raises:

@@ -27,7 +27,7 @@ from ..runs.splits import config_of
 from ..runs.training import popularity_of
 from ..runs.worker import Job, Record
 from . import report
-from .plan import RETRIES, Checked, Plan, check
+from .plan import RETRIES, Checked, Plan, check_plan
 from .recorder import KIND, Recorder, score_of
 from .records import PLAN, RUNNING, Folder, Trial, best_trial, history_of
 from .search import PROPOSERS, Queue
@@ -36,7 +36,7 @@ from .trial import EPOCHS, SCORE, Task, run_trial
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
 
-__all__ = ["Checked", "Plan", "check", "run"]
+__all__ = ["Checked", "Plan", "check_plan", "run"]
 _REDUCTION = 3  # ASHA lets one in three go on
 # Ray Tune keeps no books of its own and leaves Ctrl-C alone: the recorder keeps all that there is to go on from.
 _QUIET = {
