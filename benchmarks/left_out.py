@@ -39,7 +39,7 @@ def main(
         }
     )
     tested = pd.DataFrame({name: results.runs.groupby("model")[chosen_by].mean() for name, results in found.items()})
-    candidates = valid[valid.index.str.startswith(CANDIDATES)]
+    candidates = valid[valid.index.str.startswith(CANDIDATES)].dropna()  # those that every data set has
     shares = candidates / candidates.max()
     rows = []
     for name in found:

@@ -322,6 +322,14 @@ def test_contrast_keeps_its_precision_under_autocast():
         assert torch.equal(losses.contrast(x, y, x[:, 0], ROW_LOSSES["InfoNCE"]), exact)
 
 
+def test_a_term_that_is_no_number_is_named(small):
+    settings = {"learning_rate": 1e30, "epochs": 3, "train_batch_size": 256, "show_progress": False, **small}
+    with pytest.raises(IRLLRecError, match=r"Training stopped: the loss term .*\(nan\).* is not a finite number"):
+        run_recbole("IRLLRec", "small", config_dict=settings, saved=False)
+    nan = torch.full((4, 8), torch.nan)
+    assert losses.contrast(nan, nan, nan[:, 0], ROW_LOSSES["InfoNCE"]).isnan()
+
+
 def random_graph(rng, n_users, n_items, n_edges):
     """A graph of interactions some of which repeat, some nodes have none, and its dense adjacency."""
     users, items = rng.integers(0, n_users, n_edges), rng.integers(0, n_items, n_edges)

@@ -46,14 +46,15 @@ class _Contrast(torch.autograd.Function):
         grad_a, grad_b, grad_positive = torch.empty_like(a), torch.zeros_like(b), torch.empty_like(positive)
         # no similarity is larger; where it is small enough, exponentials need no search for the largest one of a row
         bound = a.norm(dim=1).amax() * b.norm(dim=1).amax() + bias.abs().amax()
-        if bound <= _SAFE:
+        safe = bool(bound <= _SAFE)  # what is not a number is not
+        if safe:
             bias, shift = bias - bound, bound
         size = min(_row_block(b), len(a))
         block = a.new_empty(size, len(b))  # used again and again: fresh memory costs more than the products
         for start in range(0, len(a), size):
             rows = slice(start, start + size)
             exponential = torch.addmm(bias, a[rows], b.T, out=block[: len(a[rows])])
-            if bound > _SAFE:
+            if not safe:
                 shift = exponential.amax(dim=1)
                 exponential.sub_(shift[:, None])
             sums = exponential.exp_().sum(dim=1)
