@@ -86,6 +86,7 @@ def test_a_study(mlflow):  # noqa: F811
     assert full["train/train_loss"] == pytest.approx(sum(full[n] for n in full if n.startswith("train/loss/")))
 
 
+@pytest.mark.slow
 def test_a_sweep(mlflow):  # noqa: F811
     Path("space.yaml").write_text("learning_rate: {choice: [0.01, 0.02]}\n")
     asked = ["tune", *QUICK, "--model", "BPR", "--space", "space.yaml", "--samples", 2, "--out", "sweep"]
