@@ -4,7 +4,7 @@ The candidates are the rows whose names begin with IRLLRec. On each data set a c
 share of the best candidate's; the one with the best mean over the other data sets is taken, and tested on the one that
 was left out::
 
-    python benchmarks/left_out.py results/defaults/*/ --out results/defaults/left-out.csv
+    python benchmarks/left_out.py results/defaults/films results/defaults/books --out left-out.csv
 """
 
 from pathlib import Path

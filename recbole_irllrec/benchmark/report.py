@@ -71,7 +71,7 @@ def write_report(results: Results, folder: Path) -> list[Path]:
 
 def notes(results: Results, board: str = tables.OVERALL) -> list[str]:
     """What stands below a table of metrics, in lines."""
-    return [*_linear_parts(results), *_beside_popularity(results, board)]
+    return [*([] if board else _linear_parts(results)), *_beside_popularity(results, board)]
 
 
 def _linear_parts(results: Results) -> list[str]:
