@@ -24,7 +24,7 @@ from recbole_irllrec.benchmark.results import (
     read_results,
     write_plan,
 )
-from recbole_irllrec.runs.folder import Key, alone, write_record, write_table
+from recbole_irllrec.runs.folder import Key, alone, read_record, write_record, write_table
 
 FOLDER = Path("results")
 N_USERS, METRICS = 40, ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
@@ -226,6 +226,20 @@ def test_a_folder_that_does_not_tell_its_spaces(folder):
     run("benchmark", "report", folder)
     report = (folder / "report.md").read_text()
     assert "Nothing to choose from." in report and "space" not in report.partition("How it was measured")[2]
+
+
+def test_models_with_a_linear_part_are_named(folder):
+    """Once, below the first table; older records do not tell it."""
+    run("benchmark", "report", folder)
+    assert "linear part" not in (folder / "report.md").read_text()
+    for seed in (1, 2, 3):
+        key = Key("IRLLRec", "abc", seed)
+        users = pd.read_parquet(key.file(folder).with_suffix(".parquet"))
+        write_record(folder, key, read_record(folder, key) | {"linear_weight": 1.5}, users)
+    run("benchmark", "report", folder)
+    for file in ("report.md", "report.html"):
+        told = (folder / file).read_text()
+        assert told.count("With a linear part beside the encoder, of this linear_weight: IRLLRec (1.5).") == 1
 
 
 def test_models_below_popularity(folder):
