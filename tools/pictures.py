@@ -99,7 +99,7 @@ def method() -> str:
         "In training, a language model writes profiles and intents from reviews and item descriptions; towers map "
         "their embeddings. LightGCN makes embeddings of the interaction graph, which also reveals intents. Profiles "
         "are aligned with the embeddings, intents with those that the graph reveals. Serving ranks by the graph's "
-        "embeddings alone, with the scores of a linear part beside them if it is asked for."
+        "embeddings alone, with the scores of a linear part beside them where items are few."
     )
     parts = [
         words(16, 22, "In training", "small"),
@@ -120,7 +120,7 @@ def method() -> str:
         words(16, 262, "Serving", "small"),
         box(496, 272, 180, "Scores", "no text is needed", "box"),
         arrow("M586 216V270"),
-        box(256, 272, 180, "Linear part", "a closed form, if asked for", "box"),
+        box(256, 272, 180, "Linear part", "a closed form, of few items", "box"),
         arrow("M106 216V300H254"),
         arrow("M436 300H494"),
     ]
