@@ -19,6 +19,8 @@ from typing import Any, Protocol
 from .errors import IRLLRecError
 
 TRACKERS = ("wandb", "mlflow")
+ASKING = tuple(f"log_{name}" for name in TRACKERS)  # the settings by which a training is told to them
+SETTINGS = (*ASKING, "wandb_project")  # which leave a run as it is
 PROJECT = "recbole"  # of Weights & Biases, as RecBole's setting wandb_project has it
 _HEADS = ("train", "valid")  # of what is measured again and again
 _SECRET = re.compile(r"api_?key|secret|passw|credential|(access|auth|hub)_?token", re.IGNORECASE)

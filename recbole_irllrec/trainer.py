@@ -18,7 +18,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.trainer import Trainer
 from recbole.utils import dict2str, set_color
 
-from . import warm_start
+from . import tracking, warm_start
 from .data.features import ids_fingerprint
 from .errors import IRLLRecError
 from .files import atomic_write
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 # Settings that leave the course of a run as it is: a run may be resumed under others.
 _FREE_SETTINGS = {
     *("resume", "checkpoint_dir", "data_path", "show_progress", "state", "device", "gpu_id", "use_gpu"),
-    *("log_wandb", "wandb_project", "log_mlflow"),
+    *tracking.SETTINGS,
 }
 
 

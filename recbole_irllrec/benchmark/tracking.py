@@ -25,7 +25,7 @@ def tell_folder(trackers: Sequence[str], folder: Path, files: Sequence[Path]) ->
     split = {name: plan["split"][name] for name in ("users", "items", "how")}
     shared = ("dataset", "protocol", "metrics", "topk", "valid_metric")
     whole = Whole(
-        f"{folder.resolve().name}",
+        folder.resolve().name,
         {name: plan[name] for name in shared} | split | plan["split"]["interactions"],
         {name: "\n".join(plan[name]) for name in ("models", "commands")} | {"reference": results.reference},
         _summary(results),

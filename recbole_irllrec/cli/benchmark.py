@@ -149,7 +149,8 @@ def benchmark(
     from ..runs.pool import Resources
     from ..runs.tracking import refuse_unreachable
 
-    refuse_unreachable(listed(track or ""))
+    trackers = listed(track or "")
+    refuse_unreachable(trackers)
 
     options = Options(
         models=listed(named),
@@ -176,7 +177,7 @@ def benchmark(
         )
     _show(results)
     print(*files, sep="\n")
-    tell_folder(listed(track or ""), folder, files)
+    tell_folder(trackers, folder, files)
 
 
 @command(app, "irllrec benchmark report results/ml-100k")

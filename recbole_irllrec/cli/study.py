@@ -130,7 +130,8 @@ def study(
     from ..runs.tracking import refuse_unreachable
     from ..studies.study import Asked, carry_out
 
-    refuse_unreachable(listed(track or ""))
+    trackers = listed(track or "")
+    refuse_unreachable(trackers)
 
     options = Options(
         models=(),
@@ -159,4 +160,4 @@ def study(
         )
     print(told.paragraph)
     print(*files, sep="\n")
-    tell_folder(listed(track or ""), asked.folder, files)
+    tell_folder(trackers, asked.folder, files)

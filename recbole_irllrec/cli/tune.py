@@ -125,7 +125,8 @@ def tune(
     from ..tuning.tracking import tell_sweep
     from .log import log_to_stderr
 
-    refuse_unreachable(listed(track or ""))
+    trackers = listed(track or "")
+    refuse_unreachable(trackers)
     found_space = read_space(file_of(space, model)) if space else default_space(model)
     with log_to_stderr():
         metric = metric or setting_in_files("valid_metric", dataset, data_path, config_files) or "NDCG@10"
@@ -153,7 +154,7 @@ def tune(
             found = run(checked, folder, resume)
     _show(found, folder.path, metric)
     again = shlex.join(["irllrec", *sys.argv[1:], *(() if resume else ("--resume",))])
-    tell_sweep(listed(track or ""), checked, folder, found, again)
+    tell_sweep(trackers, checked, folder, found, again)
 
 
 def _show(found: dict[str, Any], folder: Path, metric: str) -> None:

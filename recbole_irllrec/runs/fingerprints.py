@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recbole.config import Config
 
-from .. import zoo
+from .. import tracking, zoo
 from ..compat.baselines import MENDED
 from ..data.text import KINDS, locate
 from ..data.training import SIDES
@@ -17,7 +17,7 @@ from .splits import Splits
 # Settings that leave a run's results as they are.
 _FREE = {"seed", "resume", "device", "gpu_id", "use_gpu", "worker", "state", "data_path", "checkpoint_dir"}
 _FREE |= {f"{side}_{kind}_table" for side in SIDES for kind in KINDS}  # their files' contents count, not the places
-_FREE |= {"show_progress", "log_wandb", "wandb_project", "log_mlflow", "local_rank", "single_spec", "dataset_save_path"}
+_FREE |= {"show_progress", "local_rank", "single_spec", "dataset_save_path", *tracking.SETTINGS}
 
 
 def fingerprint(config: Config, splits: Splits) -> str:

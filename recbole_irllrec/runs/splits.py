@@ -13,7 +13,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction, cat_interactions
 from recbole.utils import ModelType, get_model
 
-from .. import zoo
+from .. import tracking, zoo
 from ..data.fakes import fake_interactions
 from ..data.loading import load_config, split_datasets
 from ..data.text import NodeText
@@ -33,7 +33,7 @@ TEXT_SETTINGS = (
 FAKES, FAKES_SEED = "fake_interactions", "fake_interactions_seed"
 # What a run does not take from anybody: it writes into its own folder, and nothing else.
 _OWN = {"show_progress": False, "save_dataset": False, "save_dataloaders": False}
-_OWN |= {"log_wandb": False, "log_mlflow": False}  # trackers are told afterwards (`tracking`)
+_OWN |= dict.fromkeys(tracking.ASKING, False)  # trackers are told afterwards (`runs.tracking`)
 
 
 @dataclass(frozen=True, eq=False)
