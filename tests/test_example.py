@@ -66,7 +66,9 @@ def test_intents_by_a_language_model(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     names = names_of("intents.ipynb")
     names["server"].shutdown()
-    assert "This run: 220 requests" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    for side, n in (("items", 120), ("users", 100)):
+        assert re.search(rf"{side}\W+{n}\W+0\W", told), told
     reason = names["model"].explain(5, names["best"]["item"].iloc[0])
     assert reason.kind in ("profile", "intent") and reason.item_text and reason.user_text
     assert {"wants", "about"} & set(f"{reason.item_text} {reason.user_text}".split())
