@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 # where a CPU build of torch lies in pip's find-links, the pinned version resolves to it
-PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+# what is imported is compiled then, and that is a part of what is installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q --no-compile -c constraints.txt
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-slow check docs clean
 
@@ -32,15 +34,18 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "recbole-irllrec needs Python 3.11 or newer and found none: install one, or name it with make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: $(BIN)/python setup.py constraints.txt tools/recbole_wheel.py
+$(VENV)/wheels: $(BIN)/python constraints.txt tools/recbole_wheel.py
 	$(PIP) torch
-	$(BIN)/python tools/recbole_wheel.py $(VENV)/wheels
+	$(BIN)/python tools/recbole_wheel.py $@
+	touch $@
+
+$(VENV)/installed: $(VENV)/wheels setup.py
 	$(PIP) -e . $(VENV)/wheels/recbole-*.whl
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) -e '.[dev]'
-	touch $@
+$(VENV)/installed-dev: $(VENV)/wheels setup.py
+	$(PIP) -e '.[dev]' $(VENV)/wheels/recbole-*.whl
+	touch $(VENV)/installed $@
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info

@@ -34,13 +34,19 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
     """Have a Ray while the block lasts.
 
     Args:
-        address: None starts one on this machine, which ends with the block; ``auto``, ``host:port`` or
-            ``ray://host:port`` joins one.
+        address: None takes the Ray that this process has joined, and else starts one on this machine, which ends with
+            the block; ``auto``, ``host:port`` or ``ray://host:port`` joins one.
         cpus: what a task needs of one node; gpus: the same, fractions included.
 
     Raises:
-        IRLLRecError: nothing answers at the address, or no node has what a task needs.
+        IRLLRecError: nothing answers at the address, no node has what a task needs, or the Ray that was joined before
+            does not know the models of one's own.
     """
+    if address is None and ray.is_initialized():
+        _refuse_without_own_models()
+        refuse_too_much(cpus, gpus)
+        yield
+        return
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # it tells of lost trials, and so do we
     options: dict[str, Any] = {
         "log_to_driver": False,
@@ -59,6 +65,17 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
             yield
     finally:
         ray.shutdown()
+
+
+def _refuse_without_own_models() -> None:
+    """Refuse a Ray that was joined without them: they would be missing in its processes alone."""
+    known = ray.get_runtime_context().runtime_env.get("env_vars", {})
+    for name, models in own_models.environment().items():
+        if known.get(name) != models:
+            raise IRLLRecError(
+                f"The Ray that this process has joined does not know the models of {name}: call ray.shutdown() first, "
+                f"or ray.init with runtime_env={{'env_vars': {{'{name}': '{models}'}}}}."
+            )
 
 
 def _join(address: str, options: dict) -> None:

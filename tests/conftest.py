@@ -51,6 +51,15 @@ class TinyDataset:
         return texts
 
 
+@pytest.fixture(scope="module")
+def one_ray():
+    """A Ray for the commands of a test file: one of its own takes each several seconds to start."""
+    from recbole_irllrec.cluster import connected  # which brings Ray
+
+    with connected():
+        yield
+
+
 @pytest.fixture(scope="session")
 def small(tmp_path_factory) -> dict[str, str]:
     """Settings that find the data set "small": what RecBole's options need, in a fiftieth of ml-100k.

@@ -19,7 +19,6 @@ from recbole_irllrec.benchmark import plots, results, tables
 from recbole_irllrec.benchmark.execute import execute
 from recbole_irllrec.benchmark.plan import Options, continued, read_variants, referred, rows, shared
 from recbole_irllrec.benchmark.results import begin, read_plan, read_results, write_plan
-from recbole_irllrec.cluster import connected
 from recbole_irllrec.runs import config_of, load_splits, progress
 from recbole_irllrec.runs.fingerprints import fingerprint
 from recbole_irllrec.runs.folder import Key, read_record
@@ -34,7 +33,7 @@ ARGUMENTS += ("--space", "spaces", "--metrics", "ndcg,Recall", "--topk", "5,10",
 
 
 @pytest.fixture
-def here():
+def here(one_ray):
     """A data set without a split in data/, and search spaces in spaces/."""
     own = write_tiny(Path("data")) / "tiny"
     lines: list[str] = []
@@ -140,7 +139,7 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
     assert "spaces/IRLLRec.yaml; it says: “Few, for the time”." in (OUT / "report.md").read_text()
 
 
-def test_three_boards_of_a_split_with_cold_items():
+def test_three_boards_of_a_split_with_cold_items(one_ray):
     """All items, hot ones and cold ones, in every table, plot and test; validation is on all items."""
     write_tiny(Path("data"))
     run("data", "split", "tiny", "--data-path", "data", "--name", "cold", "--cold-items", 0.2, "--seed", 1)
@@ -186,19 +185,18 @@ def test_three_boards_of_a_split_with_cold_items():
     assert {f"Test metrics on {board} items alone" for board in ("hot", "cold")} < plots.figures(found).keys()
 
 
-def test_the_test_set_has_no_say(tmp_path):
+def test_the_test_set_has_no_say(one_ray, tmp_path):
     """In what is chosen; the runs that come after it have processes of their own, which take long."""
     options = Options(["BPR"], seeds=0, tune_samples=3)
     tests, found = [], []
-    with connected():
-        for name, seed in (("one", 0), ("poisoned", 9)):
-            splits = load_splits("tiny", write_tiny(tmp_path / name, test_seed=seed), settings=SETTINGS)
-            asked, folder = rows(options, splits.settings), Path(f"of {name}")
-            plan = shared(asked, splits, "")
-            execute(asked, options.seeds, splits, folder, plan, Resources(max_concurrent=1))
-            tests.append(plan["split"]["fingerprints"].pop("test"))
-            trials = [read_record(folder, Key("BPR", settings)) for settings in plan["models"]["BPR"]["trials"]]
-            found.append((plan, [(trial["settings"], trial["valid"], trial["best_epoch"]) for trial in trials]))
+    for name, seed in (("one", 0), ("poisoned", 9)):
+        splits = load_splits("tiny", write_tiny(tmp_path / name, test_seed=seed), settings=SETTINGS)
+        asked, folder = rows(options, splits.settings), Path(f"of {name}")
+        plan = shared(asked, splits, "")
+        execute(asked, options.seeds, splits, folder, plan, Resources(max_concurrent=1))
+        tests.append(plan["split"]["fingerprints"].pop("test"))
+        trials = [read_record(folder, Key("BPR", settings)) for settings in plan["models"]["BPR"]["trials"]]
+        found.append((plan, [(trial["settings"], trial["valid"], trial["best_epoch"]) for trial in trials]))
     assert tests[0] != tests[1] and found[0] == found[1] and len(trials) == 3
 
 

@@ -70,8 +70,8 @@ def asked(folder: Path, models: str) -> Asked:
     )
 
 
-@pytest.fixture(scope="session")
-def made(tmp_path_factory) -> Path:
+@pytest.fixture(scope="module")
+def made(one_ray, tmp_path_factory) -> Path:
     """A folder of results with the runs of all studies, made at once."""
     folder = tmp_path_factory.mktemp("studies")
     write_data(folder)

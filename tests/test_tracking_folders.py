@@ -15,7 +15,7 @@ QUICK = ("tiny", "--data-path", "data", "--config-files", "tiny.yaml", "--max-co
 
 
 @pytest.fixture(autouse=True)
-def here():
+def here(one_ray):
     write_tiny(Path("data"))
     Path("tiny.yaml").write_text("".join(f"{name}: {value}\n" for name, value in SETTINGS.items()))
 
@@ -71,8 +71,7 @@ def test_a_benchmark(mlflow, wandb):  # noqa: F811
 
 
 def test_a_run_that_has_failed(mlflow):  # noqa: F811
-    asked = ["benchmark", *QUICK, "--samples", 0, "--seeds", 1, "--out", "results"]
-    run(*asked, "--models", "Pop,BPR[learning_rate=1e30]", "--track", "mlflow")
+    run("study", "sparsity", *QUICK, "--seeds", 1, "--models", "Pop,BPR[learning_rate=1e30]", "--track", "mlflow")
     failed = by_name(mlflow)["BPR[learning_rate=1e30], seed 1"]
     assert failed.info.status == "FAILED" and "nan" in failed.data.tags["error"]
 

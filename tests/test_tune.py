@@ -21,7 +21,6 @@ from tiny_data import SETTINGS, write_tiny, write_tiny_tables
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.cli.tune import _show
-from recbole_irllrec.cluster import connected
 from recbole_irllrec.runs import Evaluation, load_splits, pool
 from recbole_irllrec.runs import train as train_run
 from recbole_irllrec.runs.folder import read_json
@@ -40,12 +39,6 @@ profile_weight: {loguniform: [1e-3, 1], or: 0}
 learning_rate: {loguniform: [1e-3, 1e-1]}
 n_intents: 4
 """
-
-
-@pytest.fixture(scope="module")
-def ray_here():
-    with connected():
-        yield
 
 
 def plan_of(text: str, model: str = "BPR", n_trials: int = 3, **more) -> sweeps.Plan:
@@ -67,7 +60,7 @@ def swept(plan, splits, folder="sweep", resume=False):
     return sweeps.run(sweeps.check_plan(plan, splits), where, resume), where
 
 
-def test_the_best_on_validation_is_tested_and_can_be_run_again(ray_here, tmp_path):
+def test_the_best_on_validation_is_tested_and_can_be_run_again(one_ray, tmp_path):
     splits = tiny(tmp_path)
     plan = plan_of(IRLLREC, "IRLLRec", n_seeds=2)
     found, folder = swept(plan, splits)
@@ -120,7 +113,7 @@ def test_the_browser_sees_what_a_page_does():
     assert page.requests == ["http://other.invalid/x.js"] and "Uncaught Error: bad" in page.console[0]
 
 
-def test_the_test_set_has_no_say(ray_here, tmp_path):
+def test_the_test_set_has_no_say(one_ray, tmp_path):
     plan = plan_of(BPR, n_trials=2, max_concurrent=1, search="optuna")
     found, folder = swept(plan, tiny(tmp_path), "one")
     poisoned, other = swept(plan, tiny(tmp_path, "poisoned", test_seed=9), "two")
@@ -132,7 +125,7 @@ def test_the_test_set_has_no_say(ray_here, tmp_path):
 
 
 @pytest.mark.slow
-def test_asha_stops_trials_that_fall_behind(ray_here, tmp_path):
+def test_asha_stops_trials_that_fall_behind(one_ray, tmp_path):
     plan = plan_of(
         "learning_rate: {grid: [0.05, 1e-9, 1e-8]}\nepochs: 12\nstopping_step: 20\n",
         n_trials=1,
@@ -223,7 +216,7 @@ def trial_processes() -> list[int]:
     return found
 
 
-def test_trials_that_go_wrong_end_with_their_reason(ray_here, tmp_path, monkeypatch):
+def test_trials_that_go_wrong_end_with_their_reason(one_ray, tmp_path, monkeypatch):
     monkeypatch.setattr(sweeps, "RETRIES", 1)  # each has a new process, which takes long
     plan = plan_of(BPR + "epochs: 4\n", n_trials=5, max_concurrent=1)
     splits = tiny(tmp_path)
@@ -261,7 +254,7 @@ def test_when_every_trial_fails(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_test_and_a_seed_that_fail_are_told_and_tried_again(ray_here, tmp_path, monkeypatch, capsys):
+def test_a_test_and_a_seed_that_fail_are_told_and_tried_again(one_ray, tmp_path, monkeypatch, capsys):
     splits, plan = tiny(tmp_path), plan_of(BPR, n_trials=1, n_seeds=3)
 
     def unlucky(job, splits, threads, tell):
@@ -295,7 +288,7 @@ def test_a_test_and_a_seed_that_fail_are_told_and_tried_again(ray_here, tmp_path
 
 
 @pytest.mark.slow
-def test_out_of_time_and_gone_on_with(ray_here, tmp_path):
+def test_out_of_time_and_gone_on_with(one_ray, tmp_path):
     splits = tiny(tmp_path)
     text = BPR + "epochs: 60\nstopping_step: 100\nn_intents: 4\n"
     best, budget = None, 6
