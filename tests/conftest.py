@@ -17,6 +17,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.stem not in _FIRST)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_second_of_nothing():
+    """RecBole ends each run with a second in which psutil watches the processor."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("psutil.cpu_percent", lambda interval=None: 0.0)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
     """RecBole writes saved/, log/ and log_tensorboard/ where it runs, and reads pytest's arguments as its own."""

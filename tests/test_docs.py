@@ -198,6 +198,7 @@ def test_the_readmes_model_in_python():
     assert set(names["best"]) == {"user", "rank", "item", "score"} and Path("shop.irllrec").is_file()
 
 
+@pytest.mark.slow  # twice on ml-100k; test_tracking says what is told
 def test_a_tracked_training(monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     exported = re.findall(r"(MLFLOW_\w+)=(\S+)", commands("tracking.md", "A training"))

@@ -113,6 +113,7 @@ def test_the_browser_sees_what_a_page_does():
     assert page.requests == ["http://other.invalid/x.js"] and "Uncaught Error: bad" in page.console[0]
 
 
+@pytest.mark.slow  # a benchmark's trials and their choice say it, too
 def test_the_test_set_has_no_say(one_ray, tmp_path):
     plan = plan_of(BPR, n_trials=2, max_concurrent=1, search="optuna")
     found, folder = swept(plan, tiny(tmp_path), "one")
