@@ -32,6 +32,7 @@ _AFTER = {
     "recbole.trainer": ["compat.loading:answer_for_checkpoints", "registration:extend_trainers"],
     "recbole.model.abstract_recommender": ["compat.versions:restore_dok_update"],
     "recbole.model.general_recommender.pop": ["compat.baselines:count_interactions"],
+    "recbole.model.sequential_recommender.sine": ["compat.models:look_for_no_anomalies"],
     "recbole.quick_start": [
         "compat.versions:report_to_ray",
         "compat.loading:answer_for_loading",

@@ -12,6 +12,7 @@ frequent words the profile and the intents. Embeddings follow from the words of 
 """
 
 import asyncio
+import atexit
 import base64
 import collections
 import contextlib
@@ -112,19 +113,24 @@ class State:
         self.batches: dict[str, dict] = {}
 
 
-def app(behaviour: Behaviour):
+def app():
     """The server as an ASGI application."""
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
 
-    state = State(behaviour)
+    state = State(Behaviour())
 
     async def control(request: Request) -> Response:
         for name, value in (await request.json()).items():
             setattr(state.behaviour, name, value)
         state.attempts.clear()
+        return JSONResponse({})
+
+    async def begin(request: Request) -> Response:
+        nonlocal state
+        state = State(Behaviour(**await request.json()))
         return JSONResponse({})
 
     async def account(request: Request) -> Response:
@@ -236,6 +242,7 @@ def app(behaviour: Behaviour):
 
     return Starlette(
         routes=[
+            Route("/begin", begin, methods=["POST"]),
             Route("/control", control, methods=["POST"]),
             Route("/account", account),
             Route("/v1/chat/completions", ask, methods=["POST"]),
@@ -494,20 +501,38 @@ class Server:
 
     def set(self, **behaviour) -> None:
         """Behave otherwise from now on; see `Behaviour`."""
-        request = urllib.request.Request(f"{self._root}/control", json.dumps(behaviour).encode(), method="POST")
+        self._post("control", behaviour)
+
+    def begin(self, **behaviour) -> None:
+        """Forget all, and behave as new; see `Behaviour`."""
+        self._post("begin", behaviour)
+
+    def _post(self, path: str, content: dict) -> None:
+        request = urllib.request.Request(f"{self._root}/{path}", json.dumps(content).encode(), method="POST")
         urllib.request.urlopen(request, timeout=60).close()
 
 
 @contextlib.contextmanager
 def serve(**behaviour):
-    """Start a server on a free port of this machine; see `Behaviour`. Yields a `Server`."""
-    process = subprocess.Popen([sys.executable, __file__, json.dumps(behaviour)], stdout=subprocess.PIPE, text=True)
+    """Have a server on a port of this machine; see `Behaviour`. Yields a `Server`.
+
+    It is the same each time, since one takes half a second to start, but for those that are wanted at the same time.
+    """
+    server = _idle.pop() if _idle else _start()
+    server.begin(**behaviour)
     try:
-        yield Server(int(process.stdout.readline()))
+        yield server
     finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        _idle.append(server)
+
+
+_idle: list[Server] = []
+
+
+def _start() -> Server:
+    process = subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE, text=True)
+    atexit.register(process.kill)
+    return Server(int(process.stdout.readline()))
 
 
 def main() -> None:
@@ -516,7 +541,7 @@ def main() -> None:
     import uvicorn
 
     listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    server = uvicorn.Server(uvicorn.Config(app(Behaviour(**json.loads(sys.argv[1]))), log_level="critical"))
+    server = uvicorn.Server(uvicorn.Config(app(), log_level="critical"))
     print(listening.getsockname()[1], flush=True)  # connections wait in the backlog until the server runs
     server.run(sockets=[listening])
 

@@ -19,13 +19,14 @@ def run(*arguments) -> subprocess.CompletedProcess:
     return command.ended(*arguments, program="run_recbole")
 
 
-def test_overrides_beat_files():
+def test_overrides_beat_files(small):
     """In a process of its own."""
     Path("first.yaml").write_text("embedding_size: 8\nn_layers: 1\n")
     Path("second.yaml").write_text("n_layers: 2\n")
     Path("empty.yaml").touch()
     files = "--config_files=first.yaml second.yaml empty.yaml"
-    run_recbole = [sys.executable, "-m", "recbole_irllrec.cli.run_recbole", "--model=IRLLRec", *ONE_EPOCH]
+    run_recbole = [sys.executable, "-m", "recbole_irllrec.cli.run_recbole", "--model=IRLLRec", *ONE_EPOCH[1:]]
+    run_recbole += ["--dataset=small", f"--data_path={small['data_path']}"]
     result = subprocess.run([*run_recbole, files, "--embedding_size=16"], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
     assert "recall@10" in result.stdout and "FutureWarning" not in result.stderr

@@ -1,5 +1,6 @@
 """What RecBole needs on current torch, numpy, pandas and SciPy."""
 
+import importlib
 import importlib.util
 import sys
 import types
@@ -7,6 +8,7 @@ import types
 import numpy as np
 import pytest
 import scipy.sparse
+import torch
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.evaluator import Evaluator
@@ -34,6 +36,14 @@ def test_metrics_are_plain_numbers():
     evaluator.metrics, evaluator.metric_class = ["recall"], {"recall": Halves()}
     found = evaluator.evaluate(None)
     assert repr(dict(found)) == "{'recall@10': 0.5}"
+
+
+def test_no_anomalies_are_looked_for_where_sequential_models_are_imported():
+    from recbole.model.sequential_recommender import sine
+
+    assert not torch.is_anomaly_enabled()
+    importlib.reload(sine)
+    assert not torch.is_anomaly_enabled()
 
 
 # --- Names of models. -----------------------------------------------------------------------------------------------

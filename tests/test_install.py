@@ -82,9 +82,10 @@ def test_installed_and_used_from_another_folder(way, checkout, python, tmp_path,
     assert "recall@10" in trained.stdout
 
 
-def test_the_script_in_a_checkout(checkout, tmp_path, small):
-    trained = run(sys.executable, checkout / "run_recbole_irllrec.py", *one_epoch(small), cwd=tmp_path)
-    assert "recall@10" in trained.stdout
+def test_the_script_in_a_checkout(checkout, tmp_path):
+    script = [sys.executable, checkout / "run_recbole_irllrec.py"]
+    refused = run(*script, "--model=IRLLRec", "--profile_weight=-1", cwd=tmp_path, check=False)
+    assert refused.returncode == 1 and "profile_weight (on the command line) is -1" in refused.stderr
 
 
 def test_what_recbole_needs_is_required_here_but_for_its_bound_on_ray():

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
+from copy import deepcopy
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypeAlias
@@ -92,6 +93,11 @@ def _of_dataset(settings_by_dataset: dict[str, dict], dataset: str) -> dict[str,
 
 
 def _read_property_file(folder: str, name: str, yaml_loader: _Loader) -> dict[str, Any]:
+    return deepcopy(_parsed(folder, name, yaml_loader))
+
+
+@cache
+def _parsed(folder: str, name: str, yaml_loader: _Loader) -> dict[str, Any]:
     path = files("recbole_irllrec.properties").joinpath(folder, f"{name}.yaml")
     return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml_loader) if path.is_file() else {}
 
