@@ -16,6 +16,7 @@ from tiny_data import SETTINGS, write_tiny, write_tiny_tables
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.benchmark import plots, results, tables
+from recbole_irllrec.benchmark.conductor import Data, conduct
 from recbole_irllrec.benchmark.execute import execute
 from recbole_irllrec.benchmark.plan import Options, continued, read_variants, referred, rows, shared
 from recbole_irllrec.benchmark.results import begin, read_plan, read_results, write_plan
@@ -143,9 +144,13 @@ def test_three_boards_of_a_split_with_cold_items(one_ray):
     """All items, hot ones and cold ones, in every table, plot and test; validation is on all items."""
     write_tiny(Path("data"))
     run("data", "split", "tiny", "--data-path", "data", "--name", "cold", "--cold-items", 0.2, "--seed", 1)
-    asked = ["benchmark", "cold", "--data-path", "data", "--models", "AlphaRec,L3AE,BPR", "--seeds", 1, "--samples", 0]
+    models, metrics = ["AlphaRec", "L3AE", "BPR"], ["Recall", "NDCG", "ItemCoverage"]
+    options = Options(models, seeds=1, tune_samples=0, metrics=metrics, topk=[5, 10], epochs=1)
+    # not in processes of their own, each of which takes seconds to start; the command finds them and tells them
+    conduct(options, Data("cold", Path("data")), OUT, resources=Resources(max_concurrent=1), afresh=False)
+    asked = ["benchmark", "cold", "--data-path", "data", "--models", ",".join(models), "--seeds", 1, "--samples", 0]
     asked += ["--epochs", 1, "--topk", "5,10", "--max-concurrent", 1]
-    printed = " ".join(run(*asked, "--metrics", "Recall,NDCG,ItemCoverage", "--out", OUT).stdout.split())
+    printed = " ".join(run(*asked, "--metrics", ",".join(metrics), "--out", OUT).stdout.split())
     found = read_results(OUT)
     sizes = found.plan["boards"]
     assert tables.boards_of(found) == ["", "hot", "cold"]
