@@ -93,7 +93,7 @@ def _of_dataset(settings_by_dataset: dict[str, dict], dataset: str) -> dict[str,
 
 
 def _read_property_file(folder: str, name: str, yaml_loader: _Loader) -> dict[str, Any]:
-    return deepcopy(_parsed(folder, name, yaml_loader))
+    return deepcopy(_parsed(folder, name, yaml_loader))  # type: ignore[arg-type]  # classes can be hashed
 
 
 @cache
