@@ -56,6 +56,14 @@ def test_errors_are_one_sentence():
         assert result.returncode == 1 and words in sentence and "Traceback" not in result.stderr
 
 
+def test_more_items_than_there_are_cannot_be_ranked():
+    write_dataset(Path("dataset"), train=[*TRAIN, ("u4", "i5")])
+    parts = "--benchmark_filename=['train', 'valid', 'test']"
+    result = run("--model=BPR", "--dataset=tiny", parts, "--epochs=1")
+    assert result.returncode == 1 and "topk is [10], but there are 5 items to rank: give numbers up" in result.stderr
+    assert not Path("saved").exists() or not list(Path("saved").iterdir())
+
+
 def test_debug_shows_the_traceback(caplog):
     with pytest.raises(IRLLRecError, match="profile_weight"):
         run("--model=IRLLRec", "--profile_weight=-1", "--debug", *ONE_EPOCH)

@@ -25,6 +25,8 @@ def loaders(folder, model="IRLLRec", **settings):
         "data_path": str(folder),
         "benchmark_filename": ["train", "valid", "test"],
         "show_progress": False,
+        "topk": 5,
+        "valid_metric": "MRR@5",
         **NO_TEXT,
         **settings,
     }
