@@ -65,6 +65,8 @@ def test_weights_are_each_items_regression_on_the_others(case):
 
     drawn = column_by_column(interactions, reg, of_text, weight)
     np.testing.assert_allclose(solved(case, linear.l3ae, reg, text_reg, weight), drawn, atol=1e-9)
+    more = column_by_column(interactions, -weight / 2, of_text, weight)
+    np.testing.assert_allclose(solved(case, linear.l3ae, -weight / 2, text_reg, weight), more, atol=1e-9)
 
 
 def test_a_matrix_without_an_inverse_is_refused():

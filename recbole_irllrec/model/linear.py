@@ -225,7 +225,7 @@ def l3ae(
     Args:
         interactions: [n, m] sparse CSR, X.
         text: [m, k], F.
-        reg_weight: λ_X; text_reg_weight: λ_F of C; distillation_weight: λ_E.
+        reg_weight: λ_X, above −λ_E; text_reg_weight: λ_F of C; distillation_weight: λ_E.
 
     Returns:
         [m, m], the weights.

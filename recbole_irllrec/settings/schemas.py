@@ -8,7 +8,8 @@ import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from ..errors import IRLLRecError
 
@@ -345,8 +346,16 @@ class AdditiveEASESettings(TextEASESettings):
 
 
 class L3AESettings(TextEASESettings):
+    reg_weight: float = Field(allow_inf_nan=False)
     text_reg_weight: float = Field(gt=0, allow_inf_nan=False)
     distillation_weight: float = Weight
+
+    @field_validator("distillation_weight")
+    @classmethod
+    def _leaves_a_ridge(cls, value: float, info: ValidationInfo) -> float:
+        if value + info.data.get("reg_weight", 0) <= 0:
+            raise PydanticCustomError("no_ridge", "Its sum with reg_weight should be above 0")
+        return value
 
 
 def refusal(error: Mapping[str, Any], origin: str, value: Any) -> IRLLRecError:
