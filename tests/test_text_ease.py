@@ -7,6 +7,7 @@ import torch
 from command import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recbole.config import Config
 from recbole.quick_start import run_recbole
 from tiny_data import SETTINGS, write_tiny
 
@@ -72,6 +73,12 @@ def test_weights_are_each_items_regression_on_the_others(case):
 def test_a_matrix_without_an_inverse_is_refused():
     with pytest.raises(IRLLRecError, match="raise reg_weight"):
         linear.ease(torch.ones(3, 3).to_sparse_csr(), 1e-12)
+
+
+def test_texts_pull_no_more_than_a_ridge_is_left():
+    given = {"reg_weight": -5.0, "distillation_weight": 5.0}
+    with pytest.raises(IRLLRecError, match=r"distillation_weight \(in config_dict\) is 5.0: its sum with reg_weight should"):
+        Config("L3AE", "ml-100k", config_dict=given)
 
 
 # ---- as models ------------------------------------------------------------------------------------------------------
