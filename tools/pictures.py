@@ -46,6 +46,7 @@ class Row(NamedTuple):
 ROWS = (
     Row("IRLLRec, 64 wide, with a linear part", "IRLLRec, 64 wide, with a linear part", True),
     Row("WeightedEASE", "WeightedEASE, that part by itself", True),
+    Row("L3AE, λ_X below 0", "L3AE, λ_X below 0", True),
     Row("CollectiveEASE", "CollectiveEASE", True),
     Row("IRLLRec", "IRLLRec without it, 256 wide", True),
     Row("L3AE", "L3AE", True),
