@@ -21,6 +21,7 @@ from tiny_data import SETTINGS, write_tiny, write_tiny_tables
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.cli.tune import _show
+from recbole_irllrec.cluster import connected
 from recbole_irllrec.runs import Evaluation, load_splits, pool
 from recbole_irllrec.runs import train as train_run
 from recbole_irllrec.runs.folder import read_json
@@ -105,6 +106,13 @@ def test_the_best_on_validation_is_tested_and_can_be_run_again(one_ray, tmp_path
     before = {path: path.read_bytes() for path in folder.path.glob("**/*.json")}
     swept(plan, splits, resume=True)
     assert {path: path.read_bytes() for path in folder.path.glob("**/*.json")} == before
+
+
+def test_a_ray_joined_without_the_models_of_ones_own_is_refused(one_ray, monkeypatch):
+    monkeypatch.setenv("IRLLREC_MODELS", "mine.py")
+    words = r"does not know the models of IRLLREC_MODELS: call ray.shutdown\(\) first, or ray.init with .*mine.py"
+    with pytest.raises(IRLLRecError, match=words), connected():
+        pass
 
 
 def test_the_browser_sees_what_a_page_does():
