@@ -42,11 +42,7 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
         IRLLRecError: nothing answers at the address, no node has what a task needs, or the Ray that was joined before
             does not know the models of one's own.
     """
-    if address is None and ray.is_initialized():
-        _refuse_without_own_models()
-        refuse_too_much(cpus, gpus)
-        yield
-        return
+    was_joined = address is None and ray.is_initialized()
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # it tells of lost trials, and so do we
     options: dict[str, Any] = {
         "log_to_driver": False,
@@ -54,7 +50,9 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
         "runtime_env": {"env_vars": _GPUS_AS_GIVEN | own_models.environment()},
     }
     try:
-        if address is None:
+        if was_joined:
+            _refuse_without_own_models()
+        elif address is None:
             for name, patience in _ON_A_BUSY_MACHINE.items():
                 os.environ.setdefault(name, patience)
             ray.init("local", include_dashboard=False, **options)
@@ -64,7 +62,8 @@ def connected(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -
         with terminated_as_interrupted():  # Ray's own handler prints a trace and leaves its processes
             yield
     finally:
-        ray.shutdown()
+        if not was_joined:
+            ray.shutdown()
 
 
 def _refuse_without_own_models() -> None:
