@@ -148,6 +148,8 @@ def test_three_boards_of_a_split_with_cold_items(one_ray):
     options = Options(models, seeds=1, tune_samples=0, metrics=metrics, topk=[5, 10], epochs=1)
     # not in processes of their own, each of which takes seconds to start; the command finds them and tells them
     conduct(options, Data("cold", Path("data")), OUT, resources=Resources(max_concurrent=1), afresh=False)
+    made = sorted(OUT.glob("runs/*.json"), key=lambda file: file.stat().st_mtime_ns)
+    assert [file.name.partition("-")[0] for file in made] == models  # in their order
     asked = ["benchmark", "cold", "--data-path", "data", "--models", ",".join(models), "--seeds", 1, "--samples", 0]
     asked += ["--epochs", 1, "--topk", "5,10", "--max-concurrent", 1]
     printed = " ".join(run(*asked, "--metrics", ",".join(metrics), "--out", OUT).stdout.split())

@@ -91,7 +91,7 @@ class _Execution:
                 missing = self._missing(tasks)
                 self._open[tasks[0].row.name] = len(missing)
                 self._waiting.extend(missing)
-        for name in self._trials:
+        for name in reversed(self._trials):  # what is chosen comes first, and so the first row's last
             self._choose(name)
         for task, done in pool.run(self._waiting, _job, _watched):
             write_record(self._folder, task.key, {"settings": task.drawn, **done.record}, done.users, done.items)
