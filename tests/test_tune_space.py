@@ -203,6 +203,7 @@ def test_files_that_make_no_sense(text, words):
         ("LightGCN", "epochs: {choice: [10, 20]}", "same in all trials"),
         ("IRLLRec", "profile_temperature: {uniform: [0.0, 1.0]}", "profile_temperature"),
         ("IRLLRec", "fusion: {choice: [text, mixed]}", "fusion"),
+        ("L3AE", "reg_weight: {uniform: [-500, 0]}\ndistillation_weight: {uniform: [300, 900]}", "above 0"),
         ("IRLLRec", "min_text_coverage: {uniform: [0.1, 0.5]}", "with choice"),
     ],
 )
@@ -210,6 +211,11 @@ def test_spaces_that_do_not_fit_the_model(model, text, words, splits):
     with pytest.raises(IRLLRecError, match=words) as refusal:
         check_space(space_of(text), model, partial(config_of, model, splits))
     assert "space.yaml" in str(refusal.value)
+
+
+def test_what_is_allowed_may_depend_on_what_else_is_drawn(splits):
+    space = space_of("reg_weight: {uniform: [-500, 0]}\ndistillation_weight: {uniform: [600, 900]}")
+    check_space(space, "L3AE", partial(config_of, "L3AE", splits))
 
 
 def test_a_model_without_a_space():

@@ -307,16 +307,25 @@ def check_space(space: Space, model: str, config_with: Callable[[dict[str, Any]]
             f"{space.origin}, {drawn_lengths[0]}: it must be the same in all trials, which are compared by their "
             f"epochs; give one value."
         )
+    others = {p.name: p.possible[0] for p in space.parameters if not p.when}
     for parameter in space.parameters:
         if parameter.has_bounds and parameter.name in TEXT_SETTINGS:
             raise IRLLRecError(f"{space.origin}, {parameter.name}: give its values with choice, as texts are shared.")
         for value in parameter.possible:
             with_it = {**space.fixed, **_condition(parameter), parameter.name: value}
-            try:
-                config_with(with_it)
-            except IRLLRecError as error:
-                sentence = str(error).rstrip(".")
-                raise IRLLRecError(f"{space.origin}, {parameter.name}: {sentence}.") from None
+            # what is allowed may depend on another setting that is drawn
+            refusal = _refusal(config_with, with_it)
+            if refusal and _refusal(config_with, {**others, **with_it}):
+                raise IRLLRecError(f"{space.origin}, {parameter.name}: {refusal}.")
+
+
+def _refusal(config_with: Callable[[dict[str, Any]], Config], settings: dict[str, Any]) -> str | None:
+    """Why these settings are refused, without a full stop; None if they are not."""
+    try:
+        config_with(settings)
+    except IRLLRecError as error:
+        return str(error).rstrip(".")
+    return None
 
 
 def tunable(model: str) -> set[str]:
