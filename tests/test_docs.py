@@ -198,6 +198,15 @@ def test_the_readmes_model_in_python():
     assert set(names["best"]) == {"user", "rank", "item", "score"} and Path("shop.irllrec").is_file()
 
 
+@pytest.mark.slow  # a process for each run; test_benchmark calls `conduct`, too
+def test_a_benchmark_in_python(one_ray, capsys):
+    (block,) = (block for block in programs(DOCS / "benchmark.md") if "conduct(" in block)
+    exec(block.replace("seeds=2", "seeds=1, epochs=1"), {})
+    printed = capsys.readouterr().out
+    assert all(re.search(rf"^{name} +0\.\d+$", printed, re.MULTILINE) for name in ("EASE", "1 layers", "3 layers"))
+    assert (Path("results/layers") / "report.html").is_file()
+
+
 @pytest.mark.slow  # twice on ml-100k; test_tracking says what is told
 def test_a_tracked_training(monkeypatch):
     mlflow = pytest.importorskip("mlflow")
