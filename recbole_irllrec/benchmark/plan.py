@@ -1,6 +1,5 @@
 """What a benchmark runs: the rows of its table, and the settings of each."""
 
-import difflib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from recbole.utils.argument_list import training_arguments
 
 from .. import boards, zoo
 from ..data.training import TrainingTokens
-from ..errors import IRLLRecError
+from ..errors import IRLLRecError, did_you_mean
 from ..runs.space import (
     RandomDrawer,
     SettingsLoader,
@@ -177,8 +176,7 @@ def _variant(where: str, name: str, given: Any) -> Variant:
     if not isinstance(given, dict) or not isinstance(given.get("model"), str):
         raise IRLLRecError(f"{where}: found {given!r}, where a model is needed, such as model: LightGCN.")
     if unknown := [str(key) for key in given if key not in ("model", "settings")]:
-        close = difflib.get_close_matches(unknown[0], ("model", "settings"), n=1)
-        hint = f"did you mean {close[0]}?" if close else "what a row changes stands below settings."
+        hint = did_you_mean(unknown[0], ("model", "settings"), "what a row changes stands below settings.")
         raise IRLLRecError(f"{where}: there is nothing called {unknown[0]} beside model and settings; {hint}")
     settings = given.get("settings") or {}
     if not isinstance(settings, dict):

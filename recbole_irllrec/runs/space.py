@@ -16,7 +16,7 @@ from recbole.utils import get_model
 from recbole.utils.argument_list import training_arguments
 
 from .. import zoo
-from ..errors import IRLLRecError
+from ..errors import IRLLRecError, did_you_mean
 from ..settings.schemas import AlignmentTerms
 from .splits import TEXT_SETTINGS, bare_config
 
@@ -204,9 +204,9 @@ def _space(path: Path, content: dict, comment: str) -> Space:
         if isinstance(given, dict) and any(key in given for key in (*KINDS, "or", "when")):
             parameters.append(_parameter(f"{path}, {name}", str(name), given))
         elif isinstance(given, dict) and given and name != "train_neg_sample_args" and name != "clip_grad_norm":
-            close = difflib.get_close_matches(str(next(iter(given))), KINDS, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"give one of {', '.join(KINDS)}."
-            raise IRLLRecError(f"{path}, {name}: there is no way to draw called {next(iter(given))!r}; {hint}")
+            way = str(next(iter(given)))
+            hint = did_you_mean(way, KINDS, f"give one of {', '.join(KINDS)}.")
+            raise IRLLRecError(f"{path}, {name}: there is no way to draw called {way!r}; {hint}")
         else:
             fixed[str(name)] = given
     if not parameters:

@@ -19,7 +19,7 @@ from recbole.utils.argument_list import (
 )
 
 from .. import zoo
-from ..errors import IRLLRecError
+from ..errors import IRLLRecError, did_you_mean
 from .schemas import refusal
 
 _Loader: TypeAlias = type[yaml.SafeLoader] | type[yaml.FullLoader]
@@ -129,8 +129,7 @@ def refuse_unknown(config: Config, names: Iterable[str]) -> None:
     known = _known(config["model"])
     for name in names:
         if name not in known:
-            alike = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {alike[0]}?" if alike else "leave it out."
+            hint = did_you_mean(name, known, "leave it out.")
             raise IRLLRecError(f"There is no setting {name} of {config['model']}: {hint}")
 
 

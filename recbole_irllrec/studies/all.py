@@ -1,11 +1,10 @@
 """The studies that there are, by name."""
 
-import difflib
 import importlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import IRLLRecError
+from ..errors import IRLLRecError, did_you_mean
 
 if TYPE_CHECKING:
     from .study import Asked, Study
@@ -49,7 +48,6 @@ def find(name: str) -> Kind:
         IRLLRecError: there is none.
     """
     if name not in STUDIES:
-        close = difflib.get_close_matches(name, STUDIES, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"take one of {', '.join(STUDIES)}."
+        hint = did_you_mean(name, STUDIES, f"take one of {', '.join(STUDIES)}.")
         raise IRLLRecError(f"There is no study {name}: {hint}")
     return STUDIES[name]
