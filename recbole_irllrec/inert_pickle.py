@@ -91,7 +91,7 @@ def check_plain(value: Any, depth: int = 0) -> None:
         for part in value.values() if type(value) is dict else value:
             check_plain(part, depth + 1)
     else:
-        require(type(value) in KEYS, f"a {kind_of(value)} as a plain value")
+        require(type(value) in KEYS, f"a {kind_of(value)} where a plain value belongs")
 
 
 def kind_of(value: Any) -> str:
@@ -191,7 +191,7 @@ def build_tensor(
     end = offset + steps + 1 if all(size) else offset
     storage = flat.untyped_storage()
     require(end * flat.itemsize <= storage.nbytes(), "a tensor that reaches beyond its storage")
-    return torch.empty(0, dtype=flat.dtype, device=flat.device).set_(storage, offset, size, stride).requires_grad_(grad)
+    return flat.new_empty(0).set_(storage, offset, size, stride).requires_grad_(grad)
 
 
 def build_parameter(data: Any, grad: Any, hooks: Any) -> torch.Tensor:
@@ -216,10 +216,12 @@ def build_flat(raw: Any) -> torch.Tensor:
     return flat
 
 
+FACTORIES = {f"builtins.{kind.__name__}": kind for kind in (list, dict, set, int, float, str)}
+
+
 def build_defaultdict(factory: Any = None) -> collections.defaultdict:
-    factories = {f"builtins.{kind.__name__}": kind for kind in (list, dict, set, int, float, str)}
-    require(factory is None or is_one_of(factory, *factories), "a defaultdict")
-    return collections.defaultdict(factory and factories[factory])
+    require(factory is None or is_one_of(factory, *FACTORIES), "a defaultdict")
+    return collections.defaultdict(factory and FACTORIES[factory])
 
 
 def build_bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
@@ -273,11 +275,11 @@ def index_from(cls: Any, state: Any) -> pd.Index:
     require(type(state) is dict, "a DataFrame without an index")
     name, data = state.get("name"), state.get("data")
     check_plain(name)
-    if is_one_of(cls, "pandas.core.indexes.range.RangeIndex"):
+    if is_one_of(cls, RANGE_INDEX):
         bounds = [state.get(key) for key in ("start", "stop", "step")]
         require(all(type(bound) is int for bound in bounds), "a DataFrame's index")
         return pd.RangeIndex(bounds[0], bounds[1], bounds[2], name=name)
-    known = is_one_of(cls, "pandas.core.indexes.base.Index") and is_array(data, 1)
+    known = is_one_of(cls, INDEX) and is_array(data, 1)
     require(known, f"a DataFrame with {kind_of(cls)} as its index")
     check_plain(data.tolist())
     return pd.Index(data, name=name)
@@ -367,13 +369,8 @@ BUILDERS: dict[str, Callable] = {
     "pandas.core.indexes.base._new_Index": build_parts,
 }
 # Names that are only ever arguments of a builder.
-MENTIONED = {
-    *ARRAYS,
-    "pandas.core.indexes.base.Index",
-    "pandas.core.indexes.range.RangeIndex",
-    *(f"builtins.{kind}" for kind in ("list", "dict", "int", "float", "str")),
-    *STORAGES,
-}
+INDEX, RANGE_INDEX = "pandas.core.indexes.base.Index", "pandas.core.indexes.range.RangeIndex"
+MENTIONED = {*ARRAYS, *FACTORIES, *STORAGES, INDEX, RANGE_INDEX}
 SPARSE = {f"{layout}_{kind}" for layout in ("csr", "csc", "coo", "lil") for kind in ("matrix", "array")}
 # Modules of which every class of their own is rebuilt from its attributes: data, samplers and loaders.
 MODULES = re.compile(
@@ -435,6 +432,7 @@ class Reader(_Unpickler):
         self.flats: dict[str, torch.Tensor] = {}
         self._storage, self._admitted = storage, re.compile(names)
         self._unknown: set[str] = set()
+        # By their ids the new objects that the next BUILD may fill, once; objects of anyone else are never touched.
         self._unfilled: dict[int, Any] = {}
         self._states: list[tuple[Any, Any]] = []
 
@@ -482,9 +480,10 @@ class Reader(_Unpickler):
         build = BUILDERS.get(function) if type(function) is Name else None
         if build is None or type(args) is not tuple:
             raise Refused(f"a call of {kind_of(function)}")
-        self.append(build(*args))
-        if isinstance(self.stack[-1], np.ndarray | collections.OrderedDict):
-            self._may_fill(self.stack[-1])
+        value = build(*args)
+        self.append(value)
+        if isinstance(value, np.ndarray | collections.OrderedDict):
+            self._unfilled[id(value)] = value
 
     def load_newobj(self) -> None:
         args = self.stack.pop()
@@ -492,27 +491,25 @@ class Reader(_Unpickler):
         cls = class_of(name) if type(name) is Name else None
         if cls is None or not is_empty(args):
             raise Refused(f"an object of {kind_of(name)}")
-        self.append(object.__new__(cls))
-        self._may_fill(self.stack[-1])
-
-    def _may_fill(self, value: Any) -> None:
-        """The next BUILD for this new object may fill it, once; objects of anyone else are never touched."""
+        value: Any = object.__new__(cls)
+        self.append(value)
         self._unfilled[id(value)] = value
 
     def load_build(self) -> None:
         state = self.stack.pop()
         value = self.stack[-1]
         if isinstance(value, np.dtype):
-            return check_dtype_state(state)
-        require(self._unfilled.pop(id(value), None) is not None, f"a change of a {kind_of(value)}")
-        if isinstance(value, np.ndarray):
-            return fill_array(value, state)
-        for key in ("model_class", "yaml_loader"):
-            # `Config` mentions them, whatever they are, and is given its own.
-            if type(state) is dict and type(state.get(key)) is Name:
-                self._unknown.discard(state.pop(key))
-        self._states.append((value, state))
-        return None
+            check_dtype_state(state)
+        elif self._unfilled.pop(id(value), None) is None:
+            raise Refused(f"a change of a {kind_of(value)}")
+        elif isinstance(value, np.ndarray):
+            fill_array(value, state)
+        else:
+            self._states.append((value, state))
+            for key in ("model_class", "yaml_loader"):
+                # `Config` mentions them, whatever they are, and is given its own.
+                if type(state) is dict and type(state.get(key)) is Name:
+                    self._unknown.discard(state.pop(key))
 
     def load_other(self) -> None:
         raise Refused("an instruction that plain data does not need")
@@ -600,11 +597,11 @@ def read_zip(file: BinaryIO, restore: Callable) -> Any:
         roots = [name.removesuffix("data.pkl") for name in names if re.fullmatch(r"[^/]*/data\.pkl", name)]
         if len(roots) != 1:
             raise Damaged("it is a zip archive, but not one that torch.save writes")
-        (root,) = roots
+        root = roots[0]
         require(f"{root}constants.pkl" not in names, "a TorchScript program")
-        order = archive.read(f"{root}byteorder").decode("ascii", "replace") if f"{root}byteorder" in names else "little"
-        if order != sys.byteorder:
-            raise Damaged(f"its numbers are in {order[:10]!r} byte order")
+        order = archive.read(f"{root}byteorder") if f"{root}byteorder" in names else b"little"
+        if order != sys.byteorder.encode():
+            raise Damaged("its numbers are in another byte order than this machine's")
 
         def storage(key: str, _size: int, location: str) -> torch.UntypedStorage:
             raw = bytearray(archive.read(f"{root}data/{key}"))

@@ -283,6 +283,19 @@ def test_a_hand_made_torch_file_loads(tmp_path):
         assert torch.equal(value, torch.zeros(4)) and value.device.type == "cpu"
 
 
+def test_tensors_go_where_the_caller_says_or_this_machine_can(tmp_path):
+    torch_zip(tmp_path / "x.pth", tensor(location="cuda:7"))
+    for where, device in [
+        ("meta", "meta"),
+        (torch.device("meta"), "meta"),
+        ({"cuda:7": "meta"}, "meta"),
+        ({"cuda:6": "meta"}, "cpu"),
+        (lambda storage, _location: torch.UntypedStorage(storage.nbytes(), device="meta"), "meta"),
+        (lambda _storage, _location: None, "cpu"),
+    ]:
+        assert load(tmp_path / "x.pth", where).device.type == device
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -430,6 +443,9 @@ def test_sparse_tensors_and_shared_storages(tmp_path):
     assert torch.equal(read["a"].to_dense(), torch.eye(3))
     read["b"][2] = 50
     assert read["c"][0] == 50
+    # There the indices follow what they are needed for.
+    torch.save(sparse, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
+    assert "_rebuild_sparse_tensor" in refuse(load, tmp_path / "x.pth")
 
 
 def test_state_dict_keeps_its_versions(tmp_path):
