@@ -460,7 +460,7 @@ class Reader(_Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         known = self._storage is not None and type(pid) is tuple and len(pid) in (5, 6) and is_one_of(pid[0], "storage")
-        require(known and is_empty(pid[5:] and pid[5]), "a reference to something outside the file")
+        require(known and (len(pid) == 5 or pid[5] is None), "a reference to something outside the file")
         kind, key, location, count = pid[1:5]
         require(is_one_of(kind, *STORAGES) and are_counts((count,)), "a storage of an unknown kind")
         require(type(key) is str and type(location) is str, "a storage without a name")
