@@ -296,7 +296,8 @@ def fill_frame(frame: pd.DataFrame, state: Any) -> None:
         fits = is_array(values, 2) and (type(places) is slice or is_array(places, 1))
         require(fits, "a DataFrame with columns of its own kind")
         width += len(values)
-    require(width == len(labels), "a DataFrame whose columns do not fit")
+    # Of no rows there may be columns without end.
+    require(width == len(labels) < 2**20, "a DataFrame whose columns do not fit")
     columns: dict[int, np.ndarray] = {}
     for values, places, _ in blocks:
         columns |= zip(np.arange(width)[places].tolist(), values, strict=True)
@@ -386,11 +387,13 @@ CLASSES: dict[str, type] = {
     "torch.nn.modules.container.ModuleList": torch.nn.ModuleList,
     "torch.nn.modules.linear.Linear": torch.nn.Linear,
 }
-# What is not simply its attributes. `safe_loading` adds RecBole's `Config` here and above.
+# What is not simply its attributes. `safe_loading` adds RecBole's `Config` here, above and below.
 FILLERS: dict[type, Callable] = {
     pd.DataFrame: fill_frame,
     **{getattr(scipy.sparse, name): fill_sparse for name in SPARSE},
 }
+# Attributes whose names may be unknown ones, as the filler has others in their place.
+REPLACED: dict[type, tuple[str, ...]] = {}
 
 
 def class_of(path: str) -> type | None:
@@ -506,8 +509,7 @@ class Reader(_Unpickler):
             fill_array(value, state)
         else:
             self._states.append((value, state))
-            for key in ("model_class", "yaml_loader"):
-                # `Config` mentions them, whatever they are, and is given its own.
+            for key in REPLACED.get(type(value), ()):
                 if type(state) is dict and type(state.get(key)) is Name:
                     self._unknown.discard(state.pop(key))
 

@@ -164,6 +164,7 @@ def _fill_config(config: Config, state: dict[str, Any]) -> None:
 
 inert_pickle.CLASSES["recbole.config.configurator.Config"] = Config
 inert_pickle.FILLERS[Config] = _fill_config
+inert_pickle.REPLACED[Config] = ("model_class", "yaml_loader")
 
 
 def _complete(config: Config, settings: dict[str, Any]) -> None:

@@ -163,6 +163,9 @@ STREAMS = {
     "BUILD twice": with_state("recbole.data.interaction", "Interaction", {"interaction": {}})[:-1] + b"}b.",
     "BUILD with slots": with_state("recbole.data.interaction", "Interaction", ({}, {"__class__": 1})),
     "a dunder attribute": with_state("recbole.data.interaction", "Interaction", {"__class__": 1}),
+    "a function as the model of no Config": with_state(
+        "recbole.data.interaction", "Interaction", {"model_class": os.system}
+    ),
     "a nameless attribute": with_state("recbole.data.interaction", "Interaction", {1: 1}),
     "attributes of a dictionary": b"\x80\x04"
     + gadget("collections", "OrderedDict")
