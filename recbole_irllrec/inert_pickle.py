@@ -5,6 +5,8 @@ An allow-list of names is not enough, because allowed classes run code too: a co
 Every name becomes an inert :class:`Name`; the few that RecBole's files need have a builder here, which checks its
 arguments and makes plain data from them. Instances are made with ``object.__new__`` and their ``__dict__`` is filled;
 no method of an allowed class is called with anything from the file before the whole file has been checked.
+
+Torch's own ``weights_only`` reader knows pickle's protocol 2 alone, and RecBole saves its checkpoints in protocol 4.
 """
 
 import _compat_pickle
@@ -13,6 +15,7 @@ import enum
 import importlib
 import io
 import logging
+import math
 import pickle
 import re
 import struct
@@ -20,18 +23,14 @@ import sys
 import types
 import zipfile
 from collections.abc import Callable
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 import scipy.sparse
 import torch
-from recbole.config import Config
 from recbole.data.dataloader import AbstractDataLoader
 from recbole.utils import enum_type
-
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-LEGACY_PROTOCOL = 1001
 
 
 class Refused(Exception):
@@ -42,25 +41,10 @@ class Damaged(Exception):
     """The file is cut short, changed or of another kind; the text says what, as a clause."""
 
 
-class Name:
-    """A name that the file mentions. It stands for itself: nothing is looked up or imported for it."""
+class Name(str):
+    """A name that the file mentions, such as ``os.system``. Nothing is looked up or imported for it."""
 
-    __slots__ = ("accepted", "build", "cls", "path")
-
-    def __init__(self, path: str, build: Callable | None = None, cls: type | None = None):
-        self.path = path
-        self.build = build  # builder(reader, *args), for REDUCE
-        self.cls = cls  # made by object.__new__, for NEWOBJ
-        self.accepted = build is not None or cls is not None
-
-
-class Storage:
-    """The bytes of one or more tensors."""
-
-    __slots__ = ("data", "device", "dtype", "filled")
-
-    def __init__(self, data: torch.UntypedStorage, dtype: torch.dtype, device: torch.device, filled: bool):
-        self.data, self.dtype, self.device, self.filled = data, dtype, device, filled
+    __slots__ = ()
 
 
 class Source:
@@ -81,8 +65,6 @@ class Source:
     def readline(self) -> bytes:
         line = self._file.readline()
         self.left -= len(line)
-        if not line.endswith(b"\n"):
-            raise Damaged("it ends too early")
         return line
 
 
@@ -92,53 +74,76 @@ def require(condition: bool, what: str) -> None:
         raise Refused(what)
 
 
-# --- Builders: each checks what it is given and makes plain data. ---------------------------------------------------
+# --- Checks: none of them calls a method of what the file holds. ----------------------------------------------------
 
-# A hash or an equality test is code as well: only these may be keys of a dictionary or members of a set.
-KEYS = {str, int, float, bool, bytes, complex, type(None), torch.dtype}
-KEYS |= {np.dtype(code).type for code in "?bhilqBHILQefdFDSU"}
 ENUMS = {
     name: cls
     for name, cls in vars(enum_type).items()
     if isinstance(cls, type) and issubclass(cls, enum.Enum) and cls.__module__ == enum_type.__name__
 }
-KEYS |= set(ENUMS.values())
+# A hash or an equality test is code as well: only these may be keys of a dictionary or members of a set.
+KEYS = {str, int, float, bool, bytes, complex, type(None), torch.dtype, *ENUMS.values()}
+KEYS |= {np.dtype(code).type for code in "?bhilqBHILQefdFDSU"}
 
 
-def check_key(key: Any, depth: int = 0) -> None:
-    if type(key) is tuple and depth < 8:
-        for part in key:
-            check_key(part, depth + 1)
+def check_plain(value: Any, depth: int = 0) -> None:
+    if type(value) in (tuple, list, dict) and depth < 8:
+        for part in value.values() if type(value) is dict else value:
+            check_plain(part, depth + 1)
     else:
-        require(type(key) in KEYS, f"a {type(key).__name__} as a key")
+        require(type(value) in KEYS, f"a {kind_of(value)} where a plain value belongs")
 
 
-def is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+def kind_of(value: Any) -> str:
+    return value if type(value) is Name else type(value).__name__
 
 
 def is_one_of(value: Any, *allowed: str | int) -> bool:
-    """Equality for plain values only: a comparison of anything else would call its own ``__eq__``."""
-    return type(value) in (str, int) and value in allowed
+    return type(value) in (str, int, Name) and value in allowed
 
 
 def is_empty(value: Any) -> bool:
     return value is None or (type(value) in (dict, tuple, collections.OrderedDict) and not value)
 
 
-def build_dtype(reader: "Reader", spec: Any, *_flags: Any) -> np.dtype:
-    spec = spec.path.removeprefix("numpy.") if type(spec) is Name else spec
-    require(
-        type(spec) is str and bool(re.fullmatch(r"[?biufcOSU]\d{0,9}|(u?int|float)\d+|bool|object_?", spec)), "a dtype"
-    )
-    return np.dtype(spec)
+def are_counts(value: Any) -> bool:
+    return type(value) in (tuple, torch.Size) and all(type(part) is int and part >= 0 for part in value)
 
 
-def state_of_dtype(reader: "Reader", dtype: np.dtype, state: Any) -> None:
+def is_array(value: Any, dimensions: int) -> bool:
+    return type(value) is np.ndarray and value.ndim == dimensions
+
+
+# --- Builders: each checks what it is given and makes plain data. ---------------------------------------------------
+
+
+def plain(function: Callable) -> Callable:
+    """The builder for a function that is harmless with plain values."""
+
+    def build(*args: Any) -> Any:
+        check_plain(args)
+        return function(*args)
+
+    return build
+
+
+def build_parts(*parts: Any) -> tuple:
+    """The parts of a DataFrame (manager, block or index) until the whole file is read."""
+    return parts
+
+
+def build_dtype(spec: Any, *_flags: Any) -> np.dtype:
+    require(type(spec) is str and bool(re.fullmatch(r"[?\w]+", spec)), "a dtype")
+    dtype = np.dtype(spec)
+    require(dtype.kind in "biufcOSU", "a dtype")
+    return dtype
+
+
+def check_dtype_state(state: Any) -> None:
     """Nothing to do for plain types in this machine's byte order, and no other has a place in RecBole's files."""
     native = "<" if sys.byteorder == "little" else ">"
-    plain = type(state) is tuple and len(state) in (8, 9) and is_one_of(state[1], native, "|", "=")
-    require(plain and all(part is None for part in state[2:5]), "a structured or foreign dtype")
+    fits = type(state) is tuple and len(state) in (8, 9) and is_one_of(state[1], native, "|", "=")
+    require(fits and all(part is None for part in state[2:5]), "a structured or foreign dtype")
 
 
 # EASE keeps a matrix.
@@ -146,161 +151,91 @@ ARRAYS: dict[str, type[np.ndarray]] = {"numpy.ndarray": np.ndarray, "numpy.matri
 ARRAYS[f"{np.matrix.__module__}.matrix"] = np.matrix
 
 
-def build_array(reader: "Reader", cls: Any, shape: Any, _code: Any) -> np.ndarray:
-    require(type(cls) is Name and cls.path in ARRAYS, "an array of an unknown kind")
-    require(type(shape) is tuple and len(shape) == 1 and is_one_of(shape[0], 0), "an array of an unknown kind")
-    return reader.to_be_filled(np.ndarray.__new__(ARRAYS[cls.path], (0,), dtype=np.int8))
+def build_array(cls: Any, _shape: Any, _code: Any) -> np.ndarray:
+    require(is_one_of(cls, *ARRAYS), "an array of an unknown kind")
+    return np.ndarray.__new__(ARRAYS[cls], (0,), dtype=np.int8)
 
 
-def state_of_array(reader: "Reader", array: np.ndarray, state: Any) -> None:
+def fill_array(array: np.ndarray, state: Any) -> None:
     require(type(state) is tuple and len(state) == 5, "an array without its state")
     _, shape, dtype, fortran, raw = state
-    require(type(shape) is tuple and len(shape) <= 32 and all(map(is_count, shape)), "an array of no shape")
+    require(are_counts(shape) and max(shape, default=0) < 2**40, "an array of no shape")
     require(isinstance(dtype, np.dtype) and type(fortran) is bool, "an array of no type")
-    count = 1
-    for size in shape:
-        require(size < 2**40, "an array beyond all size")
-        count *= size
-    expected, length = (list, count) if dtype.hasobject else (bytes, count * dtype.itemsize)
-    require(type(raw) is expected and len(raw) == length, "an array whose data does not fill its shape")
+    expected, size = (list, 1) if dtype.hasobject else (bytes, dtype.itemsize)
+    fits = type(raw) is expected and len(raw) == math.prod(shape) * size
+    require(fits, "an array whose data does not fill its shape")
     require(type(array) is np.ndarray or len(shape) == 2, "a matrix of no shape")
     np.ndarray.__setstate__(array, (1, shape, dtype, fortran, raw))
 
 
-def build_array_from_buffer(reader: "Reader", raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    require(type(raw) in (bytes, bytearray) and isinstance(dtype, np.dtype) and not dtype.hasobject, "an array")
-    require(type(shape) is tuple and all(map(is_count, shape)) and is_one_of(order, "C", "F"), "an array of no shape")
+def build_array_from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    require(type(raw) in (bytes, bytearray) and isinstance(dtype, np.dtype) and are_counts(shape), "an array")
+    require(is_one_of(order, "C", "F"), "an array")
     return np.frombuffer(bytearray(raw), dtype=dtype).reshape(shape, order=order)
 
 
-def build_scalar(reader: "Reader", dtype: Any, raw: Any) -> Any:
-    plain = isinstance(dtype, np.dtype) and not dtype.hasobject and type(raw) is bytes and len(raw) == dtype.itemsize
-    require(plain and dtype.itemsize > 0, "a number of an unknown kind")
-    return np.frombuffer(raw, dtype=dtype)[0]
-
-
-def check_view(storage: Any, offset: Any, size: Any, stride: Any) -> None:
-    require(type(storage) is Storage and is_count(offset), "a tensor without storage")
-    require(type(size) in (tuple, torch.Size) and type(stride) is tuple and len(size) == len(stride) <= 64, "a tensor")
-    require(all(map(is_count, size)) and all(map(is_count, stride)), "a tensor of no shape")
-    # Torch would silently enlarge the storage for a view that reaches beyond it.
-    last = (
-        offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-        if all(size)
-        else offset - 1
-    )
-    require((last + 1) * storage.dtype.itemsize <= storage.data.nbytes(), "a tensor that reaches beyond its storage")
-    require(all(length < 2**40 for length in size), "a tensor beyond all size")
+def build_scalar(dtype: Any, raw: Any) -> Any:
+    require(isinstance(dtype, np.dtype) and type(raw) is bytes, "a number of an unknown kind")
+    (value,) = np.frombuffer(raw, dtype=dtype)
+    return value
 
 
 def build_tensor(
-    reader: "Reader", storage: Any, offset: Any, size: Any, stride: Any, grad: Any, hooks: Any, metadata: Any = None
+    flat: Any, offset: Any, size: Any, stride: Any, grad: Any, hooks: Any, metadata: Any = None
 ) -> torch.Tensor:
-    check_view(storage, offset, size, stride)
+    """A view of a storage, which is a flat tensor here; torch would silently enlarge it for a view beyond it."""
+    require(type(flat) is torch.Tensor and are_counts((offset,)), "a tensor without storage")
+    require(are_counts(size) and are_counts(stride) and math.prod(size) < 2**40, "a tensor of no shape")
     require(type(grad) is bool and is_empty(hooks) and is_empty(metadata), "a tensor with hooks")
-    tensor = torch.empty(0, dtype=storage.dtype).set_(storage.data, offset, tuple(size), stride)
-    return reader.placed(tensor.requires_grad_(grad), storage.device)
+    steps = sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+    end = offset + steps + 1 if all(size) else offset
+    storage = flat.untyped_storage()
+    require(end * flat.itemsize <= storage.nbytes(), "a tensor that reaches beyond its storage")
+    return flat.new_empty(0).set_(storage, offset, size, stride).requires_grad_(grad)
 
 
-def build_parameter(reader: "Reader", data: Any, grad: Any, hooks: Any) -> torch.Tensor:
+def build_parameter(data: Any, grad: Any, hooks: Any) -> torch.Tensor:
     require(type(data) is torch.Tensor and type(grad) is bool and is_empty(hooks), "a parameter with hooks")
-    return reader.placed(torch.nn.Parameter(data.detach(), requires_grad=grad), reader.device_of(data))
+    return torch.nn.Parameter(data.detach(), requires_grad=grad)
 
 
-def build_layout(reader: "Reader", name: Any) -> str:
-    require(is_one_of(name, "torch.sparse_coo", "torch.sparse_csr"), "a tensor of an unknown layout")
-    return name
+def build_sparse_tensor(layout: Any, data: Any) -> torch.Tensor:
+    require(layout is torch.sparse_coo or layout is torch.sparse_csr, "a tensor of an unknown layout")
+    require(type(data) is tuple, "a sparse tensor")
+    make: Any = torch.sparse_coo_tensor if layout is torch.sparse_coo else torch.sparse_csr_tensor
+    *parts, size = (part for part in data if type(part) is not bool)  # which says whether indices repeat
+    require(all(type(part) is torch.Tensor for part in parts) and are_counts(size), "a sparse tensor")
+    return make(*parts, size, check_invariants=True)
 
 
-def build_sparse_tensor(reader: "Reader", layout: Any, data: Any) -> torch.Tensor:
-    require(reader.storages_are_filled, "a sparse tensor in torch's old file format")
-    coo = is_one_of(layout, "torch.sparse_coo")
-    parts = 2 if coo else 3
-    make: Any = torch.sparse_coo_tensor if coo else torch.sparse_csr_tensor
-    require(type(data) is tuple and len(data) > parts, "a sparse tensor")
-    size = build_size(reader, data[parts])
-    require(all(type(part) is torch.Tensor for part in data[:parts]), "a sparse tensor")
-    return reader.placed(make(*data[:parts], size, check_invariants=True), reader.device_of(data[parts - 1]))
-
-
-def build_size(reader: "Reader", size: Any) -> torch.Size:
-    require(type(size) in (tuple, list, torch.Size) and all(map(is_count, size)), "a torch.Size")
-    return torch.Size(size)
-
-
-def build_device(reader: "Reader", kind: Any, index: Any = None) -> torch.device:
-    require(type(kind) is str and bool(re.fullmatch(r"(cpu|cuda|mps|xpu|meta)(:\d{1,3})?", kind)), "a torch.device")
-    require(index is None or is_count(index), "a torch.device")
-    return torch.device(kind) if index is None else torch.device(kind, index)
-
-
-def build_nested_storage(reader: "Reader", raw: Any) -> Storage:
+def build_flat(raw: Any) -> torch.Tensor:
     """A tensor that plain pickle wrote holds a whole torch file in itself, which is read as warily as the outer one."""
     require(type(raw) is bytes, "a storage")
-    storage = read(io.BytesIO(raw), reader.map_location, reader.rebuild_config)
-    require(type(storage) is Storage, "a storage that is none")
-    storage.filled = True
-    return storage
+    flat = read(io.BytesIO(raw))
+    require(type(flat) is torch.Tensor, "a storage that is none")
+    return flat
 
 
-def build_ordered(reader: "Reader", items: Any = ()) -> collections.OrderedDict:
-    """Items come along in pickle's oldest form only; otherwise the file adds them afterwards."""
-    require(type(items) in (tuple, list) and all(type(item) in (tuple, list) for item in items), "an OrderedDict")
-    result: collections.OrderedDict = collections.OrderedDict()
-    for key, value in items:
-        check_key(key)
-        result[key] = value
-    return reader.to_be_filled(result)
+FACTORIES = {f"builtins.{kind.__name__}": kind for kind in (list, dict, set, int, float, str)}
 
 
-def build_defaultdict(reader: "Reader", factory: Any = None) -> collections.defaultdict:
-    factories = {f"builtins.{kind.__name__}": kind for kind in (list, dict, set, int, float, str)}
-    require(factory is None or (type(factory) is Name and factory.path in factories), "a defaultdict")
-    return collections.defaultdict(factory and factories[factory.path])
+def build_defaultdict(factory: Any = None) -> collections.defaultdict:
+    require(factory is None or is_one_of(factory, *FACTORIES), "a defaultdict")
+    return collections.defaultdict(factory and FACTORIES[factory])
 
 
-def build_counter(reader: "Reader", counts: Any) -> collections.Counter:
-    require(type(counts) is dict and all(type(count) in (int, float) for count in counts.values()), "a Counter")
-    return collections.Counter(counts)
-
-
-def build_set(reader: "Reader", items: Any = ()) -> set:
-    require(type(items) in (list, tuple), "a set")
-    for item in items:
-        check_key(item)
-    return set(items)
-
-
-def build_frozenset(reader: "Reader", items: Any = ()) -> frozenset:
-    return frozenset(build_set(reader, items))
-
-
-def build_slice(reader: "Reader", *bounds: Any) -> slice:
-    require(1 <= len(bounds) <= 3 and all(b is None or type(b) is int for b in bounds), "a slice")
-    return slice(*bounds)
-
-
-def build_range(reader: "Reader", *bounds: Any) -> range:
-    require(1 <= len(bounds) <= 3 and all(type(b) is int for b in bounds), "a range")
-    return range(*bounds)
-
-
-def build_complex(reader: "Reader", real: Any, imaginary: Any) -> complex:
-    require(type(real) is float and type(imaginary) is float, "a complex number")
-    return complex(real, imaginary)
-
-
-def build_bytes(reader: "Reader", text: Any = "", encoding: Any = "latin1") -> bytes:
+def build_bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
     """Bytes as pickle's older protocols write them."""
-    require(type(text) is str and is_one_of(encoding, "latin1", "latin-1"), "bytes")
-    return text.encode("latin1")
+    require(type(text) in (str, bytes) and is_one_of(encoding, "latin1", "latin-1"), "bytes")
+    return text if type(text) is bytes else text.encode("latin1")
 
 
-def build_bytearray(reader: "Reader", raw: Any = b"", *encoding: Any) -> bytearray:
-    return bytearray(raw if type(raw) is bytes else build_bytes(reader, raw, *encoding))
+def build_bytearray(*args: Any) -> bytearray:
+    return bytearray(build_bytes(*args))
 
 
-def build_logger(reader: "Reader", name: Any = None) -> logging.Logger:
+def build_logger(name: Any = None) -> logging.Logger:
+    # Every dot of a name makes a logger.
     require(name is None or (type(name) is str and len(name) < 200), "a logger")
     return logging.getLogger(name)
 
@@ -309,122 +244,95 @@ def build_logger(reader: "Reader", name: Any = None) -> logging.Logger:
 LOADER_METHODS = ("collate_fn", "_neg_sample_by_pair_wise_sampling", "_neg_sample_by_point_wise_sampling")
 
 
-def build_attribute(reader: "Reader", owner: Any, name: Any) -> Any:
+def build_attribute(owner: Any, name: Any) -> Any:
     """``getattr`` as pickle uses it: for an enum value, and for the methods of data loaders."""
-    if type(owner) is Name and owner.path.rpartition(".")[0] == enum_type.__name__ and type(name) is str:
-        cls = ENUMS.get(owner.path.rpartition(".")[2])
-        members = cls.__members__ if cls else {}
-        require(name in members, f"an unknown {owner.path}")
-        return members[name]
+    if type(owner) is Name:
+        cls = ENUMS.get(owner.removeprefix(f"{enum_type.__name__}."))
+        require(cls is not None and type(name) is str, f"a call of getattr on {owner}")
+        return cls[name]  # type: ignore[index]
     require(isinstance(owner, AbstractDataLoader) and is_one_of(name, *LOADER_METHODS), "a call of getattr")
     return types.MethodType(getattr(type(owner), name), owner)
 
 
-def enum_builder(cls: type[enum.Enum]) -> Callable:
-    def build(reader: "Reader", value: Any) -> enum.Enum:
-        # Calling the class would call its `_missing_`, so the members are compared instead.
-        for member in cls:
-            if type(member.value) is type(value) and member.value == value:
-                return member
-        raise Refused(f"an unknown {cls.__name__}")
-
-    return build
+# --- Objects: filled when the whole file is read. -------------------------------------------------------------------
 
 
-class Frame:
-    """The parts of a DataFrame (manager, block or index) until the whole file is read."""
-
-    def __init__(self, kind: str, *parts: Any):
-        self.kind, self.parts = kind, parts
-
-
-def frame_part(kind: str) -> Callable:
-    return lambda reader, *parts: Frame(kind, *parts)
+def fill_attributes(value: Any, state: Any) -> None:
+    require(type(state) is dict, "an object without attributes")
+    for key in state:
+        require(type(key) is str and not key.startswith("__"), f"the attribute {key!r}")
+    if type(value) is collections.OrderedDict:
+        require(set(state) <= {"_metadata"}, "a dictionary with attributes")
+    value.__dict__.update(state)
 
 
-def index_from(part: Any, length: int) -> pd.Index:
-    require(type(part) is Frame and part.kind == "index" and len(part.parts) == 2, "a DataFrame without an index")
-    cls, state = part.parts
-    require(type(cls) is Name and type(state) is dict, "a DataFrame without an index")
-    name = state.get("name")
-    check_key(name)
-    if cls.path == "pandas.core.indexes.range.RangeIndex":
+def split(value: Any, count: int, what: str = "a DataFrame") -> Any:
+    require(type(value) in (tuple, list) and len(value) == count, what)
+    return value
+
+
+def index_from(cls: Any, state: Any) -> pd.Index:
+    require(type(state) is dict, "a DataFrame without an index")
+    name, data = state.get("name"), state.get("data")
+    check_plain(name)
+    if is_one_of(cls, RANGE_INDEX):
         bounds = [state.get(key) for key in ("start", "stop", "step")]
-        require(all(type(bound) is int for bound in bounds) and bounds[2] != 0, "a DataFrame's index")
-        index: pd.Index = pd.RangeIndex(bounds[0], bounds[1], bounds[2], name=name)
-    else:
-        require(cls.path == "pandas.core.indexes.base.Index", f"a DataFrame with {cls.path} as its index")
-        data = state.get("data")
-        require(type(data) is np.ndarray and data.ndim == 1, "a DataFrame's index")
-        for label in data.tolist():
-            check_key(label)
-        index = pd.Index(data, name=name)
-    require(len(index) == length, "a DataFrame whose index does not fit")
-    return index
+        require(all(type(bound) is int for bound in bounds), "a DataFrame's index")
+        return pd.RangeIndex(bounds[0], bounds[1], bounds[2], name=name)
+    known = is_one_of(cls, INDEX) and is_array(data, 1)
+    require(known, f"a DataFrame with {kind_of(cls)} as its index")
+    check_plain(data.tolist())
+    return pd.Index(data, name=name)
 
 
 def fill_frame(frame: pd.DataFrame, state: Any) -> None:
-    manager: Any = state.get("_mgr") if type(state) is dict else None
-    require(type(manager) is Frame and manager.kind == "manager" and len(manager.parts) == 2, "a DataFrame")
-    blocks, axes = manager.parts
-    require(type(blocks) is tuple and type(axes) is list and len(axes) == 2, "a DataFrame")
-    columns: dict[int, np.ndarray] = {}
+    require(type(state) is dict, "a DataFrame")
+    blocks, axes = split(state.get("_mgr"), 2)
+    labels, index = (index_from(*split(axis, 2)) for axis in split(axes, 2))
+    require(type(blocks) is tuple, "a DataFrame")
+    width = 0
     for block in blocks:
-        require(type(block) is Frame and block.kind == "block" and len(block.parts) == 3, "a DataFrame")
-        values, places, ndim = block.parts
-        require(
-            type(values) is np.ndarray and values.ndim == 2 and is_one_of(ndim, 2),
-            "a DataFrame with columns of its own kind",
-        )
-        if type(places) is slice:
-            bounds = (places.start or 0, places.stop, places.step or 1)
-            require(all(type(bound) is int for bound in bounds), "a DataFrame")
-            places = range(*bounds)
-        else:
-            require(type(places) is np.ndarray and places.ndim == 1 and places.dtype.kind == "i", "a DataFrame")
-            places = places.tolist()
-        require(len(places) == len(values), "a DataFrame whose columns do not fit")
-        columns.update(zip(places, values, strict=True))
-    require(sorted(columns) == list(range(len(columns))), "a DataFrame whose columns do not fit")
-    lengths = {len(column) for column in columns.values()}
-    require(len(lengths) <= 1, "a DataFrame whose columns do not fit")
-    rows = lengths.pop() if lengths else 0
-    labels = index_from(axes[0], len(columns))
+        values, places, _ = split(block, 3)
+        fits = is_array(values, 2) and (type(places) is slice or is_array(places, 1))
+        require(fits, "a DataFrame with columns of its own kind")
+        width += len(values)
+    # Of no rows there may be columns without end.
+    require(width == len(labels) < 2**20, "a DataFrame whose columns do not fit")
+    columns: dict[int, np.ndarray] = {}
+    for values, places, _ in blocks:
+        columns |= zip(np.arange(width)[places].tolist(), values, strict=True)
+    require(len(columns) == width, "a DataFrame whose columns do not fit")
     # Only now, with checked parts, does pandas' own code run.
-    frame.__init__({place: columns[place] for place in range(len(columns))}, index=index_from(axes[1], rows))  # type: ignore[misc]
+    frame.__init__(dict(sorted(columns.items())), index=index)  # type: ignore[misc]
     frame.columns = labels
 
 
 def fill_sparse(matrix: Any, state: Any) -> None:
     """SciPy's compiled code trusts the indices of its matrices, so they are all checked."""
     require(type(state) is dict, "a sparse matrix")
-    cls, shape = type(matrix), state.get("_shape")
-    require(type(shape) is tuple and len(shape) == 2 and all(map(is_count, shape)), "a sparse matrix of no shape")
+    cls, shape, data = type(matrix), state.get("_shape"), state.get("data")
+    require(are_counts(shape) and len(shape) == 2, "a sparse matrix of no shape")
     layout = cls.__name__[:3]
-    names = {"csr": ["data", "indices", "indptr"], "csc": ["data", "indices", "indptr"], "lil": ["data", "rows"]}
     if layout == "coo":
-        row, column = state["coords"] if type(state.get("coords")) is tuple else (state.get("row"), state.get("col"))
-        arrays = [state.get("data"), row, column]
+        indices = split(state.get("coords", (state.get("row"), state.get("col"))), 2, "a sparse matrix")
     else:
-        arrays = [state.get(name) for name in names[layout]]
-    require(all(type(array) is np.ndarray and array.ndim == 1 for array in arrays), "a sparse matrix without data")
+        indices = [state.get(name) for name in (["rows"] if layout == "lil" else ["indices", "indptr"])]
+    require(all(is_array(array, 1) for array in (data, *indices)), "a sparse matrix without data")
     if layout == "lil":
-        data, rows = arrays
-        dtype = state.get("dtype")
+        (rows,), dtype = indices, state.get("dtype")
         require(isinstance(dtype, np.dtype) and dtype.kind in "biufc", "a sparse matrix of no type")
         require(len(rows) == len(data) == shape[0], "a sparse matrix whose rows do not fit")
-        for indices, values in zip(rows, data, strict=True):
-            require(type(indices) is list and type(values) is list, "a sparse matrix without rows")
-            require(len(indices) == len(values), "a sparse matrix whose rows do not fit")
-            require({*map(type, indices)} <= {int} and {*map(type, values)} <= KEYS, "a sparse matrix of no numbers")
-            require(not indices or (min(indices) >= 0 and max(indices) < shape[1]), "a sparse matrix out of bounds")
+        for places, values in zip(rows, data, strict=True):
+            fits = type(places) is type(values) is list and len(places) == len(values)
+            require(fits and {*map(type, places)} <= {int}, "a sparse matrix whose rows do not fit")
+            require({*map(type, values)} <= KEYS, "a sparse matrix of no numbers")
+            require(not places or (min(places) >= 0 and max(places) < shape[1]), "a sparse matrix out of bounds")
         fresh = cls(shape, dtype=dtype)
         fresh.rows, fresh.data = rows, data
     else:
-        require(arrays[0].dtype.kind in "biufc", "a sparse matrix of no numbers")
-        require(all(array.dtype.kind == "i" for array in arrays[1:]), "a sparse matrix of no numbers")
-        parts = (arrays[0], (row, column)) if layout == "coo" else tuple(arrays)
-        fresh = cls(parts, shape=shape)
+        numbers = data.dtype.kind in "biufc" and all(array.dtype.kind == "i" for array in indices)
+        require(numbers, "a sparse matrix of no numbers")
+        fresh = cls((data, tuple(indices)) if layout == "coo" else (data, *indices), shape=shape)
         if layout != "coo":
             fresh.check_format(full_check=True)
     matrix.__dict__ = fresh.__dict__
@@ -432,61 +340,39 @@ def fill_sparse(matrix: Any, state: Any) -> None:
 
 # --- The names that RecBole's files need. ---------------------------------------------------------------------------
 
-DTYPES = {
-    **{"Float": torch.float32, "Double": torch.float64, "Half": torch.float16, "BFloat16": torch.bfloat16},
-    **{"Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8},
-    **{"Bool": torch.bool, "ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128},
-    "Untyped": torch.uint8,
-}
-STORAGES = {
-    f"{module}.{name}Storage": dtype
-    for name, dtype in DTYPES.items()
-    for module in (("torch.storage", "torch") if name == "Untyped" else ("torch", "torch.cuda"))
-}
+DTYPES = {**torch.storage._storage_type_to_dtype_map(), "UntypedStorage": torch.uint8}
+STORAGES = {f"{module}.{name}": DTYPES[name] for name in DTYPES for module in ("torch", "torch.cuda", "torch.storage")}
 NUMPY = ("numpy.core", "numpy._core")
 BUILDERS: dict[str, Callable] = {
     **{f"{core}.multiarray._reconstruct": build_array for core in NUMPY},
     **{f"{core}.multiarray.scalar": build_scalar for core in NUMPY},
     **{f"{core}.numeric._frombuffer": build_array_from_buffer for core in NUMPY},
-    **{f"{enum_type.__name__}.{name}": enum_builder(cls) for name, cls in ENUMS.items()},
+    **{f"{enum_type.__name__}.{name}": plain(cls) for name, cls in ENUMS.items()},
+    **{f"builtins.{kind.__name__}": plain(kind) for kind in (set, frozenset, slice, range, complex)},
     "numpy.dtype": build_dtype,
     "torch._utils._rebuild_tensor_v2": build_tensor,
     "torch._utils._rebuild_parameter": build_parameter,
     "torch._utils._rebuild_sparse_tensor": build_sparse_tensor,
-    "torch.serialization._get_layout": build_layout,
-    "torch.storage._load_from_bytes": build_nested_storage,
-    "torch.Size": build_size,
-    "torch.device": build_device,
-    "collections.OrderedDict": build_ordered,
+    "torch.serialization._get_layout": plain(torch.serialization._get_layout),
+    "torch.storage._load_from_bytes": build_flat,
+    "torch.Size": plain(torch.Size),
+    "torch.device": plain(torch.device),
+    "collections.OrderedDict": plain(collections.OrderedDict),
     "collections.defaultdict": build_defaultdict,
-    "collections.Counter": build_counter,
-    "builtins.set": build_set,
-    "builtins.frozenset": build_frozenset,
-    "builtins.slice": build_slice,
-    "builtins.range": build_range,
-    "builtins.complex": build_complex,
+    "collections.Counter": plain(collections.Counter),
     "builtins.bytearray": build_bytearray,
     "builtins.getattr": build_attribute,
     "builtins.bytes": build_bytes,
     "_codecs.encode": build_bytes,
     "logging.getLogger": build_logger,
-    "pandas.core.internals.managers.BlockManager": frame_part("manager"),
-    "pandas._libs.internals._unpickle_block": frame_part("block"),
-    "pandas.core.indexes.base._new_Index": frame_part("index"),
+    "pandas.core.internals.managers.BlockManager": build_parts,
+    "pandas._libs.internals._unpickle_block": build_parts,
+    "pandas.core.indexes.base._new_Index": build_parts,
 }
-# Names that are only ever arguments of a builder, or that `Config` mentions and the reader leaves out.
-MENTIONED = {
-    *ARRAYS,
-    "numpy.int64",
-    "numpy.float64",
-    "pandas.core.indexes.base.Index",
-    "pandas.core.indexes.range.RangeIndex",
-    "yaml.loader.FullLoader",
-    *(f"builtins.{kind}" for kind in ("list", "dict", "int", "float", "str")),
-    *STORAGES,
-}
-SPARSE = {name: getattr(scipy.sparse, name) for name in ("csr_matrix", "csc_matrix", "coo_matrix", "lil_matrix")}
-SPARSE |= {name: getattr(scipy.sparse, name) for name in ("csr_array", "csc_array", "coo_array", "lil_array")}
+# Names that are only ever arguments of a builder.
+INDEX, RANGE_INDEX = "pandas.core.indexes.base.Index", "pandas.core.indexes.range.RangeIndex"
+MENTIONED = {*ARRAYS, *FACTORIES, *STORAGES, INDEX, RANGE_INDEX}
+SPARSE = {f"{layout}_{kind}" for layout in ("csr", "csc", "coo", "lil") for kind in ("matrix", "array")}
 # Modules of which every class of their own is rebuilt from its attributes: data, samplers and loaders.
 MODULES = re.compile(
     r"recbole\.data\.(dataset\.\w+|dataloader\.\w+|interaction|transform)|recbole\.sampler\.sampler"
@@ -495,31 +381,41 @@ MODULES = re.compile(
     r"|recbole\.model\.layers"
 )
 CLASSES: dict[str, type] = {
-    "recbole.config.configurator.Config": Config,
     "pandas.core.frame.DataFrame": pd.DataFrame,
     "torch.nn.modules.sparse.Embedding": torch.nn.Embedding,
     "torch.nn.modules.container.ModuleDict": torch.nn.ModuleDict,
     "torch.nn.modules.container.ModuleList": torch.nn.ModuleList,
     "torch.nn.modules.linear.Linear": torch.nn.Linear,
 }
+# What is not simply its attributes. `safe_loading` adds RecBole's `Config` here, above and below.
+FILLERS: dict[type, Callable] = {
+    pd.DataFrame: fill_frame,
+    **{getattr(scipy.sparse, name): fill_sparse for name in SPARSE},
+}
+# Attributes whose names may be unknown ones, as the filler has others in their place.
+REPLACED: dict[type, tuple[str, ...]] = {}
 
 
-def class_of(module: str, name: str) -> type | None:
+def class_of(path: str) -> type | None:
     """The class of that name if it is one that may be rebuilt from its attributes."""
-    if module.startswith("scipy.sparse."):
-        return SPARSE.get(name)
-    if not MODULES.fullmatch(module) or not name.isidentifier():
-        return CLASSES.get(f"{module}.{name}")
+    module, _, name = path.rpartition(".")
+    if module.startswith("scipy.sparse.") and name in SPARSE:
+        return getattr(scipy.sparse, name)
+    if not MODULES.fullmatch(module):
+        return CLASSES.get(path)
     try:
         found: Any = vars(importlib.import_module(module)).get(name)
     except ImportError:
         return None
-    plain = isinstance(found, type) and found.__module__ == module and not issubclass(found, (dict, list, tuple, type))
-    return found if plain and not issubclass(found, BaseException) else None
+    own = isinstance(found, type) and found.__module__ == module
+    return found if own and not issubclass(found, (dict, list, tuple, type, BaseException)) else None
 
 
 # --- The machine. ---------------------------------------------------------------------------------------------------
 
+ANY_NAME = ""
+ARRAY_NAMES = r"numpy\.|scipy\.sparse\.|_codecs\.encode$"  # pickle's older protocols write bytes as a call of the last
+LEGACY_NAMES = r"(?!torch\._utils\._rebuild_sparse_tensor$)"  # whose indices cannot be checked before they are read
 
 # As `Any`, because the type stubs do not describe the inside of this class.
 _Unpickler: Any = pickle._Unpickler
@@ -530,48 +426,26 @@ class Reader(_Unpickler):
 
     Args:
         source: where the pickle is read from.
-        map_location: as in ``torch.load``; it comes from the caller, never from the file.
-        rebuild_config: ``rebuild_config(empty_config, state)`` fills a ``Config`` when everything else is read.
-        storage: ``storage(type, key, location, count)`` for the storages of a torch file; plain pickles have none.
+        storage: ``storage(key, size, location)`` for the storages of a torch file; plain pickles have none.
+        names: the beginning of the names that are admitted, as a regular expression.
     """
 
-    dispatch: ClassVar[dict[int, Callable]] = dict(_Unpickler.dispatch)
-    storages_are_filled = True
-
-    def __init__(self, source: Source, map_location: Any, rebuild_config: Callable, storage: Callable | None = None):
+    def __init__(self, source: Source, storage: Callable | None = None, names: str = ANY_NAME):
         super().__init__(source, encoding="utf-8")
-        self.map_location = map_location
-        self.rebuild_config = rebuild_config
-        self._storage = storage
-        self._names: dict[str, Name] = {}
+        self.flats: dict[str, torch.Tensor] = {}
+        self._storage, self._admitted = storage, re.compile(names)
+        self._unknown: set[str] = set()
+        # By their ids the new objects that the next BUILD may fill, once; objects of anyone else are never touched.
         self._unfilled: dict[int, Any] = {}
-        self._finish: list[tuple[Callable, Any, Any]] = []
-        self._placed: list[tuple[torch.Tensor, torch.device]] = []
+        self._states: list[tuple[Any, Any]] = []
 
-    def to_be_filled(self, value: Any) -> Any:
-        """A new object that the next BUILD for it may fill, once; objects of anyone else are never touched."""
-        self._unfilled[id(value)] = value
-        return value
-
-    def placed(self, tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-        """Move the tensor when its storage has been read, which in the old format is later."""
-        if device.type != "cpu":
-            self._placed.append((tensor, device))
-        return tensor
-
-    def device_of(self, tensor: torch.Tensor) -> torch.device:
-        return next((device for known, device in self._placed if known is tensor), torch.device("cpu"))
-
-    def finish(self) -> None:
-        """Check and complete what needed the rest of the file."""
-        for name in self._names.values():
-            require(name.accepted, f"the name {name.path}")
-        for value in self._unfilled.values():
-            require(not isinstance(value, (pd.DataFrame, Config, *SPARSE.values())), "an object without its content")
-        for fill, value, state in self._finish:
-            fill(value, state)
-        for tensor, device in self._placed:
-            tensor.data = tensor.data.to(device)
+    def load(self) -> Any:
+        result = super().load()
+        require(not self._unknown, f"the name {min(self._unknown, default='')}")
+        require(not any(type(value) in FILLERS for value in self._unfilled.values()), "an object without its content")
+        for value, state in self._states:
+            FILLERS.get(type(value), fill_attributes)(value, state)
+        return result
 
     # Names.
 
@@ -579,299 +453,200 @@ class Reader(_Unpickler):
         if self.proto < 3:
             module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))
             module = _compat_pickle.IMPORT_MAPPING.get(module, module)
-        path = f"{module}.{name}"
+        path = Name(f"{module}.{name}")
+        require(bool(self._admitted.match(path)), f"the name {path}")
         if module == "torch" and isinstance(dtype := vars(torch).get(name), torch.dtype):
             return dtype
-        if path not in self._names:
-            known = Name(path, BUILDERS.get(path), class_of(module, name))
-            known.accepted |= path in MENTIONED
-            self._names[path] = known
-        return self._names[path]
-
-    def get_extension(self, code: int) -> None:
-        raise Refused("an extension code")
+        if path not in BUILDERS and path not in MENTIONED and class_of(path) is None:
+            self._unknown.add(path)
+        return path
 
     def persistent_load(self, pid: Any) -> Any:
-        if (
-            self._storage is None
-            or type(pid) is not tuple
-            or len(pid) not in (5, 6)
-            or not is_one_of(pid[0], "storage")
-        ):
-            raise Refused("a reference to something outside the file")
-        require(len(pid) == 5 or pid[5] is None, "a view of a storage")
+        known = self._storage is not None and type(pid) is tuple and len(pid) in (5, 6) and is_one_of(pid[0], "storage")
+        require(known and (len(pid) == 5 or pid[5] is None), "a reference to something outside the file")
         kind, key, location, count = pid[1:5]
-        require(type(kind) is Name and kind.path in STORAGES and is_count(count), "a storage of an unknown kind")
+        require(is_one_of(kind, *STORAGES) and are_counts((count,)), "a storage of an unknown kind")
         require(type(key) is str and type(location) is str, "a storage without a name")
-        return self._storage(STORAGES[kind.path], key, location, count)
+        dtype = STORAGES[kind]
+        if key not in self.flats:
+            storage = self._storage(key, count * dtype.itemsize, location)  # type: ignore[misc]
+            self.flats[key] = torch.empty(0, dtype=dtype, device=storage.device).set_(storage)
+        flat = self.flats[key]
+        require(flat.untyped_storage().nbytes() == count * dtype.itemsize, "a storage of another size")
+        return flat.view(dtype)  # one storage may be seen through several types
 
     # Calls: none of the file's functions or classes is called.
 
     def load_reduce(self) -> None:
         args = self.stack.pop()
-        function = self.stack[-1]
-        if type(function) is not Name or function.build is None:
-            raise Refused(f"a call of {function.path if type(function) is Name else type(function).__name__}")
-        require(type(args) is tuple, "a call without arguments")
-        self.stack[-1] = function.build(self, *args)
-
-    def _new(self, cls: Any, args: Any, kwargs: Any) -> None:
-        if type(cls) is not Name or cls.cls is None:
-            raise Refused(f"an object of {cls.path if type(cls) is Name else type(cls).__name__}")
-        require(is_empty(args) and is_empty(kwargs), f"arguments for {cls.path}")
-        self.append(self.to_be_filled(object.__new__(cls.cls)))
+        function = self.stack.pop()
+        build = BUILDERS.get(function) if type(function) is Name else None
+        if build is None or type(args) is not tuple:
+            raise Refused(f"a call of {kind_of(function)}")
+        value = build(*args)
+        self.append(value)
+        if isinstance(value, np.ndarray | collections.OrderedDict):
+            self._unfilled[id(value)] = value
 
     def load_newobj(self) -> None:
         args = self.stack.pop()
-        self._new(self.stack.pop(), args, {})
-
-    def load_newobj_ex(self) -> None:
-        kwargs = self.stack.pop()
-        args = self.stack.pop()
-        self._new(self.stack.pop(), args, kwargs)
-
-    def _instantiate(self, klass: Any, args: Any) -> None:
-        raise Refused(f"an object of {klass.path if type(klass) is Name else type(klass).__name__}")
+        name = self.stack.pop()
+        cls = class_of(name) if type(name) is Name else None
+        if cls is None or not is_empty(args):
+            raise Refused(f"an object of {kind_of(name)}")
+        value: Any = object.__new__(cls)
+        self.append(value)
+        self._unfilled[id(value)] = value
 
     def load_build(self) -> None:
         state = self.stack.pop()
         value = self.stack[-1]
         if isinstance(value, np.dtype):
-            return state_of_dtype(self, value, state)
-        if self._unfilled.pop(id(value), None) is None:
-            raise Refused(f"a change of {value.path if type(value) is Name else type(value).__name__}")
-        if type(value) in ARRAYS.values():
-            return state_of_array(self, value, state)
-        if isinstance(value, tuple(SPARSE.values())):
-            self._finish.append((fill_sparse, value, state))
-        elif type(value) is pd.DataFrame:
-            self._finish.append((fill_frame, value, state))
-        elif type(value) is Config:
-            require(type(state) is dict, "a Config without settings")
-            for key in ("model_class", "yaml_loader"):
-                if type(name := state.pop(key, None)) is Name:
-                    name.accepted = True
-            self._finish.append((self.rebuild_config, value, state))
+            check_dtype_state(state)
+        elif self._unfilled.pop(id(value), None) is None:
+            raise Refused(f"a change of a {kind_of(value)}")
+        elif isinstance(value, np.ndarray):
+            fill_array(value, state)
         else:
-            self._fill(value, state)
-        return None
+            self._states.append((value, state))
+            for key in REPLACED.get(type(value), ()):
+                if type(state) is dict and type(state.get(key)) is Name:
+                    self._unknown.discard(state.pop(key))
 
-    def _fill(self, value: Any, state: Any) -> None:
-        if type(state) is tuple and len(state) == 2:
-            state, slots = state
-            require(slots is None, "an object with slots")
-        require(type(state) is dict, "an object without attributes")
-        for key in state:
-            require(type(key) is str and not key.startswith("__"), f"the attribute {key!r}")
-        if type(value) is collections.OrderedDict:
-            require(set(state) <= {"_metadata"}, "a dictionary with attributes")
-        value.__dict__.update(state)
+    def load_other(self) -> None:
+        raise Refused("an instruction that plain data does not need")
+
+    load_inst = load_obj = load_newobj_ex = load_ext1 = load_ext2 = load_ext4 = load_other
+    load_next_buffer = load_readonly_buffer = load_other
 
     # Containers: only Python's own are added to, and only plain values become keys.
 
+    def _add(self, items: list) -> None:
+        target: Any = self.stack[-1]
+        if type(target) is list:
+            target.extend(items)
+        elif type(target) is set:
+            check_plain(items)
+            target.update(items)
+        else:
+            kinds = (dict, collections.OrderedDict, collections.defaultdict)
+            require(type(target) in kinds, f"an addition to a {kind_of(target)}")
+            check_plain(items[::2])
+            target.update(zip(items[::2], items[1::2], strict=True))
+
     def load_append(self) -> None:
-        value = self.stack.pop()
-        target = self.stack[-1]
-        require(type(target) is list, f"an addition to a {type(target).__name__}")
-        target.append(value)
-
-    def load_appends(self) -> None:
-        items = self.pop_mark()
-        target = self.stack[-1]
-        require(type(target) is list, f"an addition to a {type(target).__name__}")
-        target.extend(items)
-
-    def _set_items(self, target: Any, items: list) -> None:
-        kinds = (dict, collections.OrderedDict, collections.defaultdict)
-        require(type(target) in kinds and len(items) % 2 == 0, f"an addition to a {type(target).__name__}")
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            check_key(key)
-            target[key] = value
+        item = self.stack.pop()
+        self._add([item])
 
     def load_setitem(self) -> None:
         value = self.stack.pop()
         key = self.stack.pop()
-        self._set_items(self.stack[-1], [key, value])
+        self._add([key, value])
 
-    def load_setitems(self) -> None:
+    def load_items(self) -> None:
         items = self.pop_mark()
-        self._set_items(self.stack[-1], items)
+        self._add(items)
+
+    load_appends = load_setitems = load_additems = load_items
 
     def load_dict(self) -> None:
         items = self.pop_mark()
         self.append({})
-        self._set_items(self.stack[-1], items)
-
-    def load_additems(self) -> None:
-        items = self.pop_mark()
-        target = self.stack[-1]
-        require(type(target) is set, f"an addition to a {type(target).__name__}")
-        for item in items:
-            check_key(item)
-        target.update(items)
+        self._add(items)
 
     def load_frozenset(self) -> None:
         items = self.pop_mark()  # First, for it changes what `append` appends to.
-        self.append(build_frozenset(self, items))
+        self.append(plain(frozenset)(items))
 
     def load_bytearray8(self) -> None:
         # Python's own makes room for the length that the file states before it looks whether the bytes are there.
         (size,) = struct.unpack("<Q", self.read(8))
         self.append(bytearray(self.read(size)))
 
-    def load_outside_buffer(self) -> None:
-        raise Refused("a reference to something outside the file")
 
-    dispatch[pickle.REDUCE[0]] = load_reduce
-    dispatch[pickle.NEWOBJ[0]] = load_newobj
-    dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
-    dispatch[pickle.BUILD[0]] = load_build
-    dispatch[pickle.APPEND[0]] = load_append
-    dispatch[pickle.APPENDS[0]] = load_appends
-    dispatch[pickle.SETITEM[0]] = load_setitem
-    dispatch[pickle.SETITEMS[0]] = load_setitems
-    dispatch[pickle.DICT[0]] = load_dict
-    dispatch[pickle.ADDITEMS[0]] = load_additems
-    dispatch[pickle.FROZENSET[0]] = load_frozenset
-    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
-    dispatch[pickle.NEXT_BUFFER[0]] = load_outside_buffer
-    dispatch[pickle.READONLY_BUFFER[0]] = load_outside_buffer
-
-
-class ArrayReader(Reader):
-    """A reader that knows numpy's and scipy's names alone, for pickles that should hold an array."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        known = super().find_class(module, name)
-        path = known.path if type(known) is Name else f"{module}.{name}"
-        # Pickle's older protocols write bytes as a call of `_codecs.encode`.
-        require(path.startswith(("numpy.", "scipy.sparse.")) or path == "_codecs.encode", f"the name {path}")
-        return known
+Reader.dispatch = {opcode: getattr(Reader, load.__name__) for opcode, load in _Unpickler.dispatch.items()}
 
 
 # --- The file formats. ----------------------------------------------------------------------------------------------
 
 
-def target_device(storage: torch.UntypedStorage, location: str, map_location: Any) -> torch.device:
-    """Where ``torch.load`` would put the storage; the CPU if this machine lacks the device that it was saved from."""
-    if callable(map_location):
-        moved = map_location(storage, location)
-        return torch.device("cpu") if moved is None else moved.device
-    if isinstance(map_location, dict):
-        location = map_location.get(location, location)
-    elif map_location is not None:
-        return torch.device(map_location)
-    match = re.fullmatch(r"cuda:(\d{1,3})", location)
-    if match and int(match[1]) < torch.cuda.device_count():
-        return torch.device(location)
-    return torch.device("cpu")
+def restorer(map_location: Any) -> Callable:
+    """Put a storage where ``torch.load`` would; on the CPU if this machine lacks the device that it was saved from."""
+
+    def restore(storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
+        if isinstance(map_location, str | torch.device):
+            return torch.serialization.default_restore_location(storage, str(map_location))
+        if callable(map_location) and (moved := map_location(storage, location)) is not None:
+            return moved
+        location = map_location.get(location, location) if isinstance(map_location, dict) else location
+        try:
+            return torch.serialization.default_restore_location(storage, location)
+        except RuntimeError:
+            return storage
+
+    return restore
 
 
-def read_zip(file: BinaryIO, map_location: Any, rebuild_config: Callable) -> Any:
+def read_zip(file: BinaryIO, restore: Callable) -> Any:
     """What ``torch.save`` writes: a zip archive of a pickle and one entry for each storage."""
     size = file.seek(0, io.SEEK_END)
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
-        names = {entry.filename: entry for entry in entries}
+        names = {entry.filename for entry in entries}
         stored = all(entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & 1 for entry in entries)
         require(stored and len(names) == len(entries), "compressed or repeated entries")
         require(sum(entry.file_size for entry in entries) <= size, "entries larger than itself")
-        pickles = [name for name in names if re.fullmatch(r"[^/]*/data\.pkl", name)]
-        if len(pickles) != 1:
+        roots = [name.removesuffix("data.pkl") for name in names if re.fullmatch(r"[^/]*/data\.pkl", name)]
+        if len(roots) != 1:
             raise Damaged("it is a zip archive, but not one that torch.save writes")
-        root = pickles[0].removesuffix("data.pkl")
+        root = roots[0]
         require(f"{root}constants.pkl" not in names, "a TorchScript program")
-        order = archive.read(f"{root}byteorder").decode("ascii", "replace") if f"{root}byteorder" in names else "little"
-        if order != sys.byteorder:
-            raise Damaged(f"its numbers are in {order[:10]!r} byte order")
-        storages: dict[str, Storage] = {}
+        order = archive.read(f"{root}byteorder") if f"{root}byteorder" in names else b"little"
+        if order != sys.byteorder.encode():
+            raise Damaged("its numbers are in another byte order than this machine's")
 
-        def storage(dtype: torch.dtype, key: str, location: str, count: int) -> Storage:
-            if key not in storages:
-                entry = names.get(f"{root}data/{key}")
-                require(entry is not None and entry.file_size == count * dtype.itemsize, "a storage of another size")
-                raw = archive.read(entry)  # type: ignore[arg-type]
-                data = torch.UntypedStorage(len(raw))
-                if raw:
-                    torch.empty(0, dtype=torch.uint8).set_(data).numpy()[:] = np.frombuffer(raw, dtype=np.uint8)
-                storages[key] = Storage(data, dtype, target_device(data, location, map_location), True)
-            # One storage may be seen through several types.
-            known = storages[key]
-            return Storage(known.data, dtype, known.device, True)
+        def storage(key: str, _size: int, location: str) -> torch.UntypedStorage:
+            raw = bytearray(archive.read(f"{root}data/{key}"))
+            flat = torch.frombuffer(raw, dtype=torch.uint8).clone() if raw else torch.empty(0, dtype=torch.uint8)
+            return restore(flat.untyped_storage(), location)
 
-        source = Source(io.BytesIO(archive.read(pickles[0])))
-        reader = Reader(source, map_location, rebuild_config, storage)
-        result = reader.load()
-        reader.finish()
-        return result
+        return Reader(Source(io.BytesIO(archive.read(f"{root}data.pkl"))), storage).load()
 
 
-def read_next(source: Source, map_location: Any, rebuild_config: Callable) -> Any:
-    """Read the one pickle that starts here."""
-    reader = Reader(source, map_location, rebuild_config)
-    result = reader.load()
-    reader.finish()
-    return result
-
-
-def read_legacy(source: Source, map_location: Any, rebuild_config: Callable) -> Any:
+def read_legacy(source: Source, restore: Callable) -> Any:
     """What ``torch.save`` wrote before its zip archives, and what a tensor still is within a plain pickle."""
+    for number in (torch.serialization.MAGIC_NUMBER, torch.serialization.PROTOCOL_VERSION):
+        if not is_one_of(Reader(source).load(), number):
+            raise Damaged("it is not a file that torch.save wrote")
+    Reader(source).load()  # The machine that wrote it.
 
-    def plain() -> Any:
-        return read_next(source, map_location, rebuild_config)
+    def storage(_key: str, size: int, location: str) -> torch.UntypedStorage:
+        # The bytes follow later, so there are at least as many in the file.
+        promised = size + sum(flat.nbytes for flat in reader.flats.values())
+        require(promised <= source.left, "a storage larger than itself")
+        return restore(torch.UntypedStorage(size), location)
 
-    if not is_one_of(plain(), LEGACY_PROTOCOL):
-        raise Damaged("it is in an unknown version of torch's format")
-    plain()  # The machine that wrote it.
-    storages: dict[str, Storage] = {}
-
-    def storage(dtype: torch.dtype, key: str, location: str, count: int) -> Storage:
-        if key not in storages:
-            # The bytes follow later, so there are at least as many in the file.
-            promised = sum(known.data.nbytes() for known in storages.values()) + count * dtype.itemsize
-            require(promised <= source.left, "a storage larger than itself")
-            data = torch.UntypedStorage(count * dtype.itemsize)
-            storages[key] = Storage(data, dtype, target_device(data, location, map_location), False)
-        require(storages[key].dtype == dtype, "a storage of two types")
-        return storages[key]
-
-    reader = Reader(source, map_location, rebuild_config, storage)
-    reader.storages_are_filled = False
+    reader = Reader(source, storage, LEGACY_NAMES)
     result = reader.load()
-    keys = plain()
+    keys = Reader(source).load()
     require(type(keys) is list and all(type(key) is str for key in keys), "storages without names")
-    require(len(keys) == len(storages) and set(keys) == set(storages), "other storages than it names")
+    require(sorted(keys) == sorted(reader.flats), "other storages than it names")
     for key in keys:
-        data, dtype = storages[key].data, storages[key].dtype
-        (count,) = struct.unpack("<q", source.read(8))
-        require(count * dtype.itemsize == data.nbytes(), "a storage of another size")
-        if count:
-            raw = np.frombuffer(source.read(data.nbytes()), dtype=np.uint8)
-            torch.empty(0, dtype=torch.uint8).set_(data).numpy()[:] = raw
-    reader.finish()
+        flat = reader.flats[key]
+        require(struct.unpack("<q", source.read(8)) == (flat.numel(),), "a storage of another size")
+        if flat.numel():
+            flat.copy_(torch.frombuffer(bytearray(source.read(flat.nbytes)), dtype=flat.dtype))
     return result
 
 
-def read(file: BinaryIO, map_location: Any, rebuild_config: Callable) -> Any:
+def read(file: BinaryIO, map_location: Any = None) -> Any:
     """Read what ``torch.save`` wrote."""
     start = file.read(4)
     file.seek(-len(start), io.SEEK_CUR)
-    if start == b"PK\x03\x04":
-        return read_zip(file, map_location, rebuild_config)
-    source = Source(file)
-    if not is_one_of(read_next(source, map_location, rebuild_config), LEGACY_MAGIC):
-        raise Damaged("it is not a file that torch.save wrote")
-    return read_legacy(source, map_location, rebuild_config)
+    restore = restorer(map_location)
+    return read_zip(file, restore) if start == b"PK\x03\x04" else read_legacy(Source(file), restore)
 
 
-def read_pickle(file: BinaryIO, rebuild_config: Callable) -> Any:
+def read_pickle(file: BinaryIO, names: str = ANY_NAME) -> Any:
     """Read what ``pickle.dump`` wrote."""
-    return read_next(Source(file), None, rebuild_config)
-
-
-def read_arrays(file: BinaryIO) -> Any:
-    """Read what ``pickle.dump`` wrote of a numpy array or a scipy sparse matrix."""
-    reader = ArrayReader(Source(file), None, is_empty)  # it makes no `Config` that there were to rebuild
-    result = reader.load()
-    reader.finish()
-    return result
+    return Reader(Source(file), names=names).load()

@@ -47,7 +47,7 @@ def load(path_or_file: str | os.PathLike | BinaryIO, map_location: Any = None) -
         UnsafeFileError: the file holds more than plain data, or is damaged, or is no such file.
         IRLLRecError: there is no such file.
     """
-    checkpoint = _read(path_or_file, lambda file: inert_pickle.read(file, map_location, _fill_config))
+    checkpoint = _read(path_or_file, lambda file: inert_pickle.read(file, map_location))
     if _has_plain_config(checkpoint):
         with _refusing(path_or_file):
             checkpoint["config"] = config_from_plain(checkpoint["config"])
@@ -59,7 +59,7 @@ def load_data(path_or_file: str | os.PathLike | BinaryIO, map_location: Any = No
 
     Arguments and errors are those of :func:`load`.
     """
-    checkpoint = _read(path_or_file, lambda file: inert_pickle.read(file, map_location, _fill_config))
+    checkpoint = _read(path_or_file, lambda file: inert_pickle.read(file, map_location))
     if type(checkpoint) is dict and type(checkpoint.get("config")) is Config:
         checkpoint["config"] = config_to_plain(checkpoint["config"])
     elif _has_plain_config(checkpoint):
@@ -74,7 +74,7 @@ def load_pickle(file: BinaryIO) -> Any:
     Raises:
         UnsafeFileError: the file holds more than plain data, or is damaged, or is no such file.
     """
-    return _read(file, lambda file: inert_pickle.read_pickle(file, _fill_config))
+    return _read(file, inert_pickle.read_pickle)
 
 
 def load_arrays(path: str | os.PathLike) -> Any:
@@ -84,7 +84,7 @@ def load_arrays(path: str | os.PathLike) -> Any:
         UnsafeFileError: the file holds more than arrays, or is damaged, or is no pickle.
         IRLLRecError: there is no such file.
     """
-    return _read(path, inert_pickle.read_arrays, "array")
+    return _read(path, lambda file: inert_pickle.read_pickle(file, inert_pickle.ARRAY_NAMES), "array")
 
 
 def config_to_plain(config: Config) -> dict[str, Any]:
@@ -160,6 +160,11 @@ def _fill_config(config: Config, state: dict[str, Any]) -> None:
     settings = state.get("final_config_dict")
     inert_pickle.require(type(settings) is dict, "a Config without settings")
     _complete(config, settings)  # type: ignore[arg-type]
+
+
+inert_pickle.CLASSES["recbole.config.configurator.Config"] = Config
+inert_pickle.FILLERS[Config] = _fill_config
+inert_pickle.REPLACED[Config] = ("model_class", "yaml_loader")
 
 
 def _complete(config: Config, settings: dict[str, Any]) -> None:

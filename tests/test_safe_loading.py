@@ -163,6 +163,9 @@ STREAMS = {
     "BUILD twice": with_state("recbole.data.interaction", "Interaction", {"interaction": {}})[:-1] + b"}b.",
     "BUILD with slots": with_state("recbole.data.interaction", "Interaction", ({}, {"__class__": 1})),
     "a dunder attribute": with_state("recbole.data.interaction", "Interaction", {"__class__": 1}),
+    "a function as the model of no Config": with_state(
+        "recbole.data.interaction", "Interaction", {"model_class": os.system}
+    ),
     "a nameless attribute": with_state("recbole.data.interaction", "Interaction", {1: 1}),
     "attributes of a dictionary": b"\x80\x04"
     + gadget("collections", "OrderedDict")
@@ -281,6 +284,19 @@ def test_a_hand_made_torch_file_loads(tmp_path):
     torch_zip(tmp_path / "x.pth", [tensor(), tensor(location="cuda:7")])
     for value in load(tmp_path / "x.pth"):
         assert torch.equal(value, torch.zeros(4)) and value.device.type == "cpu"
+
+
+def test_tensors_go_where_the_caller_says_or_this_machine_can(tmp_path):
+    torch_zip(tmp_path / "x.pth", tensor(location="cuda:7"))
+    for where, device in [
+        ("meta", "meta"),
+        (torch.device("meta"), "meta"),
+        ({"cuda:7": "meta"}, "meta"),
+        ({"cuda:6": "meta"}, "cpu"),
+        (lambda storage, _location: torch.UntypedStorage(storage.nbytes(), device="meta"), "meta"),
+        (lambda _storage, _location: None, "cpu"),
+    ]:
+        assert load(tmp_path / "x.pth", where).device.type == device
 
 
 @pytest.mark.parametrize(
@@ -430,6 +446,9 @@ def test_sparse_tensors_and_shared_storages(tmp_path):
     assert torch.equal(read["a"].to_dense(), torch.eye(3))
     read["b"][2] = 50
     assert read["c"][0] == 50
+    # There the indices follow what they are needed for.
+    torch.save(sparse, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
+    assert "_rebuild_sparse_tensor" in refuse(load, tmp_path / "x.pth")
 
 
 def test_state_dict_keeps_its_versions(tmp_path):
