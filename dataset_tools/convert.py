@@ -315,7 +315,7 @@ def _write_features(path: Path, side: str, features: Features, ids: pa.Array, ke
                     faults[f"{side}s whose {name} is missing or no number"] += column.null_count
                     values.append(column)
                 else:
-                    texts, resolved, sources = _plain(column, features.separators.get(name, ", "))
+                    texts, resolved, sources = without_markup(column, features.separators.get(name, ", "))
                     faults[f"{side}s with HTML in their {name}, which is resolved"] += resolved
                     faults[f"{side}s whose {name} is page source, script or style, and counts as missing"] += sources
                     values.append(harmless(texts))
@@ -347,7 +347,7 @@ def _added(names: set[str], ids: pa.Array, chosen: np.ndarray) -> np.ndarray:
     return added
 
 
-def _plain(column: pa.Array, separator: str) -> tuple[pa.Array, int, int]:
+def without_markup(column: pa.Array, separator: str = ", ") -> tuple[pa.Array, int, int]:
     """Texts, or the joined texts of lists, without markup; how many rows had some, and how many page source."""
     lists = pa.types.is_list(column.type)
     parts = column.flatten() if lists else column

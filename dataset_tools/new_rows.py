@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recbole_irllrec.data.new_rows import NewItems, interactions, new_items
+from recbole_irllrec.data.new_rows import NewItems, arrow_column, interactions, new_items
 from recbole_irllrec.data.tokens import unescape_tokens
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.tables.features import read_atomic_file
 from recbole_irllrec.tables.intents import METADATA_KEY, IntentTable
 
 from .columns import CSV, PARQUET, column_names, read_columns
+from .convert import without_markup
 
 if TYPE_CHECKING:
     from recbole.config import Config
@@ -32,10 +34,10 @@ def read_new_items(path: Path, config: "Config") -> NewItems:
         IRLLRecError: the file is none of these, or what it holds is refused.
     """
     if not _is_table(path):
-        return new_items(_frame(path, config), config, str(path))
+        frame = words_of_convert(_frame(path, config), config["ITEM_ID_FIELD"])
+        return new_items(frame, config, str(path))
     table = IntentTable.read(path)
-    embeddings = np.where(table.present[:, None], table.embeddings, 0)
-    return NewItems(_unescaped(table.tokens), table.texts, embeddings, table.metadata.encoder, str(path))
+    return NewItems(_unescaped(table.tokens), table.texts, table.embeddings, table.metadata.encoder, str(path))
 
 
 def read_histories(path: Path, config: "Config") -> pd.DataFrame:
@@ -49,6 +51,22 @@ def read_histories(path: Path, config: "Config") -> pd.DataFrame:
         IRLLRecError: the file is none of these, lacks a column or holds no interaction.
     """
     return interactions(_frame(path, config), config, str(path))
+
+
+def words_of_convert(frame: pd.DataFrame, id_field: str) -> pd.DataFrame:
+    """A frame of new items, its words as `convert` writes them: without markup, those of lists in one text."""
+    made = {}
+    for name, values in frame.items():
+        try:
+            array = arrow_column(values, "")
+        except IRLLRecError:
+            continue  # said where it is needed
+        lists = pa.types.is_list(array.type) or pa.types.is_large_list(array.type)
+        kind = array.type.value_type if lists else array.type
+        if name not in (id_field, "item", "token") and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            texts, *_ = without_markup(pc.cast(array, pa.list_(pa.string()) if lists else pa.string()))
+            made[name] = pd.Series(texts.to_numpy(zero_copy_only=False), frame.index)
+    return frame.assign(**made)
 
 
 def _is_table(path: Path) -> bool:

@@ -20,6 +20,7 @@ def as_guest() -> Iterator[None]:
     import torch
 
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     try:
         with warnings.catch_warnings():
             ignore_warnings_of_others()
@@ -28,3 +29,4 @@ def as_guest() -> Iterator[None]:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
+        torch.cuda.set_rng_state_all(of_gpus)

@@ -205,14 +205,16 @@ class Ranker:
         return row, column
 
 
-def ids_of(names: np.ndarray, wanted: Sequence[str] | np.ndarray, what: str, skip_unknown: bool) -> np.ndarray:
+def ids_of(
+    names: np.ndarray, wanted: Sequence[str] | np.ndarray, what: str, skip_unknown: bool | None = None
+) -> np.ndarray:
     """Look up users or items.
 
     Args:
         names: [n] what the data set calls them, in the order of RecBole's ids; 0 is padding.
         wanted: [m] names; a repeated one counts once.
         what: "user" or "item", for messages.
-        skip_unknown: leave out what the data set does not have.
+        skip_unknown: leave out what the data set does not have; None where that cannot be asked for.
 
     Returns:
         The ids in the order of ``wanted``.
@@ -227,7 +229,7 @@ def ids_of(names: np.ndarray, wanted: Sequence[str] | np.ndarray, what: str, ski
         n, first = int((~known).sum()), different[~known][0]
         raise IRLLRecError(
             f"{n} of {len(different)} {what}s {'are' if n > 1 else 'is'} not in the data set, first {first!r}: correct "
-            f"the list{', or give --skip-unknown' if known.any() else ''}."
+            f"the list{', or give --skip-unknown' if known.any() and skip_unknown is not None else ''}."
         )
     return ids[known]
 

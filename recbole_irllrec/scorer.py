@@ -64,4 +64,4 @@ class Scorer:
     def score(self, users: Tensor) -> Tensor:
         """The scores of all items for each user, [B] int64 -> [B, n_items]; the padding item has one too."""
         scores = self.model.full_sort_predict(Interaction({self.train.uid_field: users}))
-        return scores.view(len(users), len(self.item_tokens))
+        return scores.view(len(users), len(self.item_tokens)).to(users.device)  # EASE's are on the CPU

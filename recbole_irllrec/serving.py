@@ -56,10 +56,11 @@ def serve(
     data_path: str | os.PathLike[str] | None = None,
     vectors: bool = False,
     texts: bool = False,
+    histories: bool = False,
 ) -> Served:
     """Load a checkpoint and its data set for scoring.
 
-    Texts are read where that is asked for.
+    Texts are read where that is asked for, or where vectors of items depend on them that the checkpoint does not hold.
 
     Args:
         path: what ``run_recbole`` saved, of IRLLRec or of another model that scores all items for a user's id.
@@ -67,6 +68,7 @@ def serve(
         data_path: the folder that holds the data set's folder; None for where it was in training.
         vectors: whether the model is to have vectors to give away, whose products are scores, but for a linear part.
         texts: whether the model is to have its texts, as new items need them (`extending.extend`).
+        histories: whether it is to be extended by histories, whose items may be known by their texts alone.
 
     Returns:
         The model in evaluation mode, and its data set split as in training.
@@ -92,7 +94,7 @@ def serve(
     _prepare(config, path, data_path)
     parts = split_datasets(config)
     train = parts[0]
-    if not texts:
+    if not (texts or _needs_texts(checkpoint, histories)):
         _leave_texts(config)
     user_tokens, item_tokens = (
         train.field2id_token[field].astype(object) for field in (train.uid_field, train.iid_field)
@@ -149,6 +151,14 @@ def _prepare(config: Config, path: str | os.PathLike[str], data_path: str | os.P
         )
     config["checkpoint_dir"] = str(Path(path).parent)  # where the cached texts of training are
     config["save_dataset"] = config["save_dataloaders"] = False
+
+
+def _needs_texts(checkpoint: dict[str, Any], histories: bool) -> bool:
+    """Whether there are vectors to be made of texts."""
+    config, kept = checkpoint["config"], checkpoint.get("other_parameter") or {}
+    unseen = config["unseen_items"] == "text"
+    is_made = kept.get("restore_item_e") is not None  # by a validation
+    return bool(unseen and histories) or bool((unseen or config["text_evidence"]) and not is_made)
 
 
 def _leave_texts(config: Config) -> None:

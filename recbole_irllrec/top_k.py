@@ -12,7 +12,7 @@ _GATHERED = 1 << 20  # numbers of items' vectors, gathered at once
 
 def blocks_are_quicker(n: int, k: int, device: torch.device) -> bool:
     """Whether maxima of blocks are quicker than ``torch.topk`` for the k greatest of n values: not on a GPU."""
-    return device.type == "cpu" and n >= 2 * k * _BLOCK
+    return device.type == "cpu" and 0 < 2 * k * _BLOCK <= n
 
 
 def numbers_held(n: int, k: int) -> int:

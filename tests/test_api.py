@@ -18,6 +18,7 @@ import torch
 
 from recbole_irllrec import IRLLRecError, fit, load
 from recbole_irllrec.api import Model
+from recbole_irllrec.data.intents import IntentTable
 
 N_USERS, N_ITEMS = 60, 80
 KIND = np.arange(N_ITEMS) % 4  # user u likes the items of kind u % 4
@@ -80,13 +81,18 @@ def test_recommendations(fitted):
     assert len(fitted.recommend([])) == 0
 
 
+def test_nothing_in_stock(fitted):
+    assert fitted.recommend(items=[]).empty
+
+
 def test_reasons_of_recommendations(fitted):
     found = fitted.recommend([1, 2], k=4, explain=True)
     assert (found["item_text"].str.split().str[1] == [WORDS[kind].split()[0] for kind in kinds_of(found["item"])]).all()
     trained = tastes()
-    assert set(zip(found["user"], found["because_of"], strict=True)) <= pairs(trained)
-    assert found["because_of"].map(type).eq(int).all() or found["because_of"].dtype == trained["item"].dtype
-    first = found.iloc[0]
+    of_items = found[found["because_of"].notna()]  # others agree most with the user's own text, of all its items
+    assert set(zip(of_items["user"], of_items["because_of"], strict=True)) <= pairs(trained)
+    assert of_items["because_of"].map(type).eq(int).all() or found["because_of"].dtype == trained["item"].dtype
+    first = of_items.iloc[0]
     reason = fitted.explain(first["user"], first["item"])
     for name in ("user", "item", "kind", "item_text", "rank"):
         assert getattr(reason, name) == first[name], name
@@ -218,7 +224,7 @@ def test_columns_by_name_and_texts_in_three_forms():
         pd.Series(words),
         pd.DataFrame({"what": list(words), "description": list(words.values())}),
     ]
-    users = pd.DataFrame({"likes": [WORDS[user % 4] for user in range(N_USERS)]}, index=[*range(N_USERS)])
+    users = pd.DataFrame({"likes": [WORDS[user % 4] for user in range(N_USERS)]}).rename_axis("id")
     found = [fit(frame, form, users, **named, **QUICK).recommend(k=3, explain=True) for form in forms]
     for other in found[1:]:
         pd.testing.assert_frame_equal(found[0], other)
@@ -242,7 +248,7 @@ def test_embeddings_in_three_forms():
     for other in tables[1:]:
         pd.testing.assert_frame_equal(tables[0], other)
     assert tables[0]["item_text"].str.startswith("title: ").all()
-    cold = found[0].extend(items=pd.DataFrame({"embedding": [centres[2]]}, index=[10**6]))
+    cold = found[0].extend(items=pd.DataFrame({"embedding": [centres[2]], "item": [10**6]}))
     users = cold.recommend(k=1, items=10**6).sort_values("score")["user"]
     assert (users.tail(5) % 4 == 2).all()
 
@@ -254,6 +260,28 @@ def test_without_texts_a_model_of_texts_does_without(ease):
         made.recommend(k=2, explain=True)
     with pytest.raises(IRLLRecError, match="EASE are not known to be products of vectors"):
         ease.export()
+
+
+def test_the_settings_are_those_of_the_training(fitted):
+    fitted.recommend(k=1)
+    assert fitted.settings["profile_weight"] > 0 and fitted.settings["epochs"] == 8
+
+
+def test_numbers_of_rows_are_no_ids():
+    frame = texts().drop(columns="item").iloc[::2]
+    with pytest.raises(IRLLRecError, match=r"no column item_id or item, .*: name its column of ids so, or its index"):
+        fit(tastes(), frame, **QUICK)
+
+
+def test_a_table_of_texts_named_by_a_setting(tmp_path):
+    frame = pd.DataFrame({"id": [*map(str, range(N_ITEMS))]})
+    table = IntentTable.from_arrays(
+        frame["id"], np.eye(N_ITEMS, 8, dtype=np.float32) + 1, [WORDS[kind] for kind in KIND], encoder="e", source=None
+    )
+    table.write(tmp_path / "items.parquet")
+    named = {f"item_{kind}_table": str(tmp_path / "items.parquet") for kind in ("profile", "intent")}
+    made = fit(tastes(), user_text="mean_of_items", **named, **QUICK | {"epochs": 1})
+    assert made.recommend(0, k=1, explain=True)["item_text"].iloc[0] in WORDS
 
 
 def test_unseen_items_are_kept_for_their_texts():
@@ -343,8 +371,13 @@ def test_new_items_and_histories(fitted):
     assert later.explain(500, 10**6 + 2).because_of in (2, 6, 10)
     assert (later.similar_items(10**6, k=5)["similar"] % 4 == 0).all()
     assert len(later.export().item_ids) == N_ITEMS + 4
-    as_frame = pd.DataFrame({"title": [*WORDS], "classes": [["things"]] * 4}, index=[*new]).drop(columns="classes")
-    assert len(fitted.extend(as_frame).recommend(k=1, items=[*new])) == N_USERS
+    kinds = [["things", words.split()[0]] for words in WORDS]
+    as_frame = pd.DataFrame({"title": [f"<p>{words}</p> 7" for words in WORDS], "classes": kinds, "item": [*new]})
+    as_fitted = fitted.extend(as_frame, [np.array([500]), np.array([2])])
+    assert len(as_fitted.recommend(k=1, items=[*new])) == N_USERS + 1
+    assert as_fitted._scorer.new_items.texts[0] == "title: warm woollen coat 7; classes: things, warm"
+    with pytest.raises(IRLLRecError, match="histories is a int: give a data frame"):
+        fitted.extend(histories=7)
     with pytest.raises(IRLLRecError, match="has 1 items that the data set has, first '7'"):
         fitted.extend({7: "again"})
 
@@ -412,6 +445,13 @@ def test_files_that_are_no_models(ease, tmp_path):
         load(rewritten(saved, **{"run/best.pth": pickle.dumps(Trap())})).recommend()
     with pytest.raises(IRLLRecError, match="is no model that save"):
         load(rewritten(saved, **{"frames/frames.yaml": b"a: !!python/object/apply:os.mkdir [sprung]"}))
+    with zipfile.ZipFile(saved) as archive:
+        place = archive.getinfo("run/best.pth").header_offset + 200
+    damaged = bytearray(saved.read_bytes())
+    damaged[place : place + 50] = bytes(50)
+    Path("damaged").write_bytes(damaged)
+    with pytest.raises(IRLLRecError, match="damaged is no model that save"):
+        load("damaged")
     assert not Path("sprung").exists() and not (tmp_path.parent / "escaped").exists()
 
 
@@ -499,7 +539,7 @@ def test_what_is_refused(what):
 
 
 def test_unknown_ids_are_refused(ease):
-    with pytest.raises(IRLLRecError, match="1 of 2 users is not in the data set, first 'nobody'"):
+    with pytest.raises(IRLLRecError, match=r"first 'nobody': correct the list\.$"):
         ease.recommend([1, "nobody"])
     with pytest.raises(IRLLRecError, match="1 of 1 items is not in the data set"):
         ease.similar_items(10**6)

@@ -207,6 +207,14 @@ def test_a_new_name_that_is_an_escape(tmp_path):
     assert set(best(extend(served, items, found), ["u1"])["item"]) == {"x0", "x2"}
 
 
+def test_texts_place_unseen_items_where_no_validation_has(tmp_path):
+    """Their vectors are no part of the checkpoint then, nor are they of histories that name them."""
+    write_dataset(tmp_path / "dataset", valid=[("u1", "i3"), ("u2", "i4"), ("u4", "i5")])
+    settings = {"text_dim": 2, "data_path": str(tmp_path / "dataset"), **PARTS, "unseen_items": "text", "eval_step": 0}
+    checkpoint = train(tmp_path, "IRLLRec", "tiny", **settings)
+    torch.testing.assert_close(serve(checkpoint).vectors[1], serve(checkpoint, texts=True).vectors[1])
+
+
 @pytest.fixture(scope="module")
 def gaps(tmp_path_factory):
     """IRLLRec on "tiny", where training has seen neither the user u4 nor the item i5, which has a text."""
@@ -256,6 +264,9 @@ def test_users_and_items_that_training_has_not_seen_in_histories(gaps):
     torch.testing.assert_close(users[2], users[3], rtol=1e-3, atol=1e-4)
     of_items = extended.vectors[1][ids(extended.item_names, ["i5", "i5 again"])]
     torch.testing.assert_close(of_items[0], of_items[1], rtol=1e-3, atol=1e-4)
+    alone = serve(gaps, histories=True).extend(histories=histories(one=["i5"]))
+    of_one = alone.vectors[0][ids(alone.user_names, ["one"])]
+    torch.testing.assert_close(of_one[0], users[2], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("model", "options"), MODELS)

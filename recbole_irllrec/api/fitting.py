@@ -128,7 +128,8 @@ def fit(
 
         chosen_by = str(config["valid_metric"]).lower()
         train(model, splits.without_test(), {}, folder.path / RUN, on_evaluation=told)
-    fitted = Model(model, ids, folder, bool({"item"} & {*texts, *tables}))
+    has_texts = bool({"item"} & {*texts, *tables}) or _names_table(settings)
+    fitted = Model(model, ids, folder, has_texts)
     vars(fitted)["_splits"] = splits
     return fitted
 
@@ -211,8 +212,7 @@ def _settings(
     if "item" in tables and "user" not in tables:
         settings["user_text"] = "mean_of_items"
     ours = zoo.find(model)
-    named = any(given.get(f"item_{kind}_table") for kind in KINDS)
-    if ours and issubclass(ours.settings, TextSettings) and not (has_texts or tables or named):
+    if ours and issubclass(ours.settings, TextSettings) and not (has_texts or tables or _names_table(given)):
         settings |= _without_text(ours)
     if "eval_args" not in given:
         settings["eval_args"] = {"split": {"RS": _shares(valid, test)}, "order": "RO", "group_by": "user"}
@@ -230,6 +230,10 @@ def _settings(
             f"The setting {name} is a {type(settings[name]).__name__}: settings are numbers, texts, lists and "
             f"dictionaries."
         ) from None
+
+
+def _names_table(settings: Mapping[str, Any]) -> bool:
+    return any(settings.get(f"item_{kind}_table") for kind in KINDS)
 
 
 def _is_plain(value: Any) -> bool:

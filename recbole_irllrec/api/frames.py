@@ -17,6 +17,7 @@ from ..data.tokens import escape_tokens
 from ..dataset_tools.atomic import numbers
 from ..dataset_tools.convert import Features, Reviews
 from ..dataset_tools.delimited import fields_of
+from ..dataset_tools.new_rows import words_of_convert
 from ..dataset_tools.times import Times
 from ..dataset_tools.values import floats
 from ..errors import IRLLRecError
@@ -98,7 +99,7 @@ def read_interactions(
     Raises:
         IRLLRecError: it is nothing of this, lacks a column, holds no rows, or a value is not of its column's kind.
     """
-    frame = _frame(given, origin)
+    frame = frame_of_interactions(given, origin)
     ids, arrays = {}, {}
     for side in ("user", "item"):
         named = columns.get(side)
@@ -120,7 +121,12 @@ def read_interactions(
     return Interactions(pa.record_batch(arrays), ids)
 
 
-def _frame(given: Frame, origin: str) -> pd.DataFrame:
+def frame_of_interactions(given: Frame, origin: str) -> pd.DataFrame:
+    """A row an interaction; of a matrix or of arrays with columns ``user`` and ``item``.
+
+    Raises:
+        IRLLRecError: it is none of these.
+    """
     if isinstance(given, pd.DataFrame):
         return _with_different_columns(given, origin)
     if issparse(given):
@@ -173,6 +179,7 @@ def frame_of_new_items(given: GivenTexts) -> pd.DataFrame:
     """
     origin = "The frame of new items"
     frame = _frame_of_texts(given, origin)
+    frame = words_of_convert(frame, "item_id")
     if isinstance(given, pd.DataFrame):
         return frame
     return item_texts(frame.assign(**{_TEXT: _strings(frame[_TEXT], origin).to_pylist()})).to_frame("text")

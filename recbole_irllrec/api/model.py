@@ -6,6 +6,7 @@ import os
 import shutil
 import weakref
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,15 +36,20 @@ from ..recommend import ids_of, recommend
 from ..runs.splits import Splits, load_splits
 from ..runs.training import best_of, popularity_of, read_history, test
 from ..scorer import Scorer
-from ..serving import Served, serve
+from ..serving import Served, read_checkpoint, serve
 from ..top_k import top_k
 from . import hub
-from .frames import Frame, GivenTexts, Ids, frame_of_new_items, names_in, read_interactions
+from .frames import Frame, GivenTexts, Ids, frame_of_interactions, frame_of_new_items, names_in, read_interactions
 
 NAME = "frames"  # of the data set
 RUN = "run"  # the folder of its training
 _FORMAT = 1
 _ABOUT = "model.json"
+# what comes of reading a file that is none of ours, or is cut short or changed
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, ValueError, TypeError),
+    *(pa.ArrowException, yaml.YAMLError),
+)
 _CHECKPOINT, _HISTORY = "best.pth", "history.json"
 _ALIKE = 1 << 24  # similarities held at once
 
@@ -68,13 +74,14 @@ def read_splits(folder: Path, model: str) -> Splits:
 
 
 class Vectors(NamedTuple):
-    """The vectors of all users and items; a score is the inner product of two."""
+    """The vectors of all users and items; a score is the inner product of two, but for a linear part."""
 
     user_ids: pd.Index  # [n_users]
     users: np.ndarray  # [n_users, d] float32
     item_ids: pd.Index  # [n_items]
     items: np.ndarray  # [n_items, d] float32
     metric: str  # the one to give to a vector index: cosine or inner_product
+    linear_part: bool  # whether scores have one, which is not in the vectors
 
 
 @dataclass(frozen=True)
@@ -264,7 +271,8 @@ class Recommender:
                 f"of this package."
             )
         made = export.vectors(self._scorer)
-        return Vectors(self.users, made.values["users"], self.items, made.values["items"], str(made.metadata["metric"]))
+        about = made.metadata["metric"], made.metadata["linear_part"]
+        return Vectors(self.users, made.values["users"], self.items, made.values["items"], *about)
 
     @cached_property
     def _explainer(self) -> Explainer:
@@ -295,7 +303,7 @@ class Recommender:
         names = getattr(self._scorer, f"{side}_names").to_numpy(zero_copy_only=False)
         if wanted is None:
             return np.arange(1, len(names))
-        return ids_of(names, names_in(wanted), side, skip_unknown=False)
+        return ids_of(names, names_in(wanted), side)
 
     def _given(self, side: str, places: Any) -> pd.Index:
         names = getattr(self._scorer, f"{side}_names")
@@ -325,8 +333,8 @@ class Model(Recommender):
         return self._folder.checkpoint
 
     @as_guest()
-    def _serve(self, texts: bool = False) -> Served:
-        return serve(self.checkpoint, data_path=self._folder.path, texts=texts)
+    def _serve(self, texts: bool = False, histories: bool = False) -> Served:
+        return serve(self.checkpoint, data_path=self._folder.path, texts=texts, histories=histories)
 
     @cached_property
     def _scorer(self) -> Scorer:
@@ -340,7 +348,7 @@ class Model(Recommender):
     @property
     def settings(self) -> dict[str, Any]:
         """All settings of the run, RecBole's and the model's."""
-        return dict(self._scorer.config.final_config_dict)
+        return dict(read_checkpoint(self.checkpoint)["config"].final_config_dict)  # serving changes those of its own
 
     @property
     def history(self) -> pd.DataFrame:
@@ -408,7 +416,8 @@ class Model(Recommender):
             IRLLRecError: a frame is refused, or the model cannot do it.
         """
         new = None if items is None else frame_of_new_items(items)
-        made = self._serve(texts=items is not None).extend(new, histories)
+        histories = None if histories is None else frame_of_interactions(histories, "The frame of histories")
+        made = self._serve(new is not None, histories is not None).extend(new, histories)
         config, ids = self._scorer.config, dict(self._ids)
         tried = {"user": [config["USER_ID_FIELD"], "user"], "item": [config["ITEM_ID_FIELD"], "item", "token"]}
         for side, frame in (("item", new), ("item", histories), ("user", histories)):
@@ -520,7 +529,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         return Model(about["model"], ids, folder, about["has_texts"])
     except FileNotFoundError:
         raise IRLLRecError(f"{path} is not there, or not complete: give what a model's save() wrote.") from None
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError, pa.ArrowException, yaml.YAMLError) as error:
+    except _DAMAGED as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise IRLLRecError(
             f"{path} is no model that save() wrote, or is damaged ({reason}): give such a file or folder, or fit again."

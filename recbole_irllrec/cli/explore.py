@@ -58,10 +58,7 @@ def explore(
     with log_to_stderr(), Console(stderr=True).status(f"Loading {checkpoint} and its data set"):
         served = serve(checkpoint, device, data_path)
         names = served.user_names.to_numpy(zero_copy_only=False)
-        if wanted is None:
-            ids = np.arange(1, min(int(users) + 1, len(names)))
-        else:
-            ids = ids_of(names, wanted, "user", skip_unknown=False)
+        ids = np.arange(1, min(int(users) + 1, len(names))) if wanted is None else ids_of(names, wanted, "user")
         records = logic.explore(served, ids, k, title_field)
         logic.write_page(out, records)
     print(f"{len(records['users'])} users, {len(records['items'])} items, {out.stat().st_size / 1e6:.1f} MB: {out}")

@@ -257,7 +257,7 @@ def _serve(
     with Console(stderr=True).status(f"Loading {checkpoint} and its data set"):
         if new_items is None and histories is None:
             return serve(checkpoint, device, data_path, vectors)
-        served = serve(checkpoint, device, data_path, vectors, texts=new_items is not None)
+        served = serve(checkpoint, device, data_path, vectors, new_items is not None, histories is not None)
         items = None if new_items is None else read_new_items(new_items, served.config)
         pairs = None if histories is None else read_histories(histories, served.config)
     with log_to_stderr():

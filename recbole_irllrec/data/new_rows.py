@@ -35,7 +35,8 @@ def new_items(frame: pd.DataFrame, config: "Config", origin: str = "The frame of
     Args:
         frame: a row an item. Its id stands in the index, or in a column ``item``, ``token`` or of the data set's own
             name of ids; beside it a column ``text``, or the words of the data set's ``.item`` file under their names,
-            or a column ``embedding`` of lists of numbers. Embeddings go before a text, and a text before words.
+            or a column ``embedding`` of lists of numbers. Embeddings go before a text, and a text before words, unless
+            it is one of them.
         config: RecBole's settings of the model.
         origin: what messages call the frame.
 
@@ -49,11 +50,17 @@ def new_items(frame: pd.DataFrame, config: "Config", origin: str = "The frame of
     if "embedding" in frame:
         texts = _names(frame["text"], origin) if "text" in frame else np.full(len(frame), "", object)
         return NewItems(names, texts, _embeddings(frame, names, texts, origin), None, origin)
-    if "text" in frame:
+    known = _words_of_items(config)
+    of_words = [name for name in known if name in frame]
+    if "text" in frame and not ("text" in of_words and len(of_words) > 1):
         texts = _names(frame["text"], origin)
+    elif of_words:
+        texts = item_texts(pd.DataFrame({name: _names(frame[name], origin) for name in of_words})).to_numpy(object)
     else:
-        words = {name: _names(frame[name], origin) for name in _words_of_items(config, frame, origin)}
-        texts = item_texts(pd.DataFrame(words)).to_numpy(object)
+        raise IRLLRecError(
+            f"{origin} has neither a column text nor embedding, nor one of the words of the data set's items "
+            f"({', '.join(known) or 'which has none'}): name its columns so."
+        )
     missing = pd.Series(texts).str.strip() == ""
     if missing.any():
         raise IRLLRecError(
@@ -84,17 +91,20 @@ def interactions(frame: pd.DataFrame, config: "Config", origin: str = "The frame
 def id_column(frame: pd.DataFrame, names: Sequence[str], origin: str, or_index: bool = True) -> pd.Series:
     """The first of these columns that a frame has, [n], else its index where that was set and may be taken.
 
+    Numbers without a name are those of rows, also where some were left out.
+
     Raises:
         IRLLRecError: there is none, or there are no rows.
     """
     different = [*dict.fromkeys(names)]
     found = next((frame[name] for name in different if name in frame), None)
-    if found is None and or_index and not isinstance(frame.index, pd.RangeIndex):
+    of_rows = frame.index.name is None and pd.api.types.is_integer_dtype(frame.index.dtype)
+    if found is None and or_index and not of_rows:
         found = pd.Series(frame.index, name="index")
     if found is None:
         raise IRLLRecError(
             f"{origin} has no column {' or '.join(different)}, but {', '.join(map(str, frame))}: name its column of "
-            f"ids so."
+            f"ids so{', or its index' if or_index and of_rows else ''}."
         )
     if not len(found):
         raise IRLLRecError(f"{origin} holds no rows: check that it is what was meant.")
@@ -158,17 +168,11 @@ def _embeddings(frame: pd.DataFrame, names: np.ndarray, texts: np.ndarray, origi
     return IntentTable.from_arrays(names, embeddings, texts, encoder=None, source=None, origin=origin).embeddings
 
 
-def _words_of_items(config: "Config", frame: pd.DataFrame, origin: str) -> list[str]:
-    """Those columns that hold words in the data set's ``.item`` file, in its order."""
-    path, known = Path(config["data_path"]) / f"{config['dataset']}.item", []
-    if path.is_file():
-        _, types = read_atomic_file(path, config["field_separator"], config["encoding"])
-        of_words = [name for name, kind in types.items() if kind in ("token", "token_seq")]
-        known = [name for name in of_words if name != config["ITEM_ID_FIELD"]]
-    shared = [name for name in known if name in frame]
-    if not shared:
-        raise IRLLRecError(
-            f"{origin} has neither a column text nor embedding, nor one of the words of the data set's items "
-            f"({', '.join(known) or 'which has none'}): name its columns so."
-        )
-    return shared
+def _words_of_items(config: "Config") -> list[str]:
+    """The fields of words in the data set's ``.item`` file, in its order."""
+    path = Path(config["data_path"]) / f"{config['dataset']}.item"
+    if not path.is_file():
+        return []
+    _, types = read_atomic_file(path, config["field_separator"], config["encoding"])
+    of_words = [name for name, kind in types.items() if kind in ("token", "token_seq")]
+    return [name for name in of_words if name != config["ITEM_ID_FIELD"]]

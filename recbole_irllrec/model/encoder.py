@@ -19,6 +19,7 @@ from ..settings.sources import read_settings
 from . import folding, losses
 from .alignment import Encoded
 from .graph import InteractionGraph, Values, dropped, propagate
+from .linear import binary
 from .linear_part import LinearPart
 from .sampling import Triples
 
@@ -314,7 +315,7 @@ class GraphEncoder(LightGCN):
 
     def _trained_histories(self, layers: list[Tensor]) -> tuple[Tensor, np.ndarray]:
         """What training's histories say of their users (`folding.features`), and which of the users [n] have any."""
-        n_users, trained = self.graph.n_users, self.interaction_matrix.tocsr()[1:, 1:]
+        n_users, trained = self.graph.n_users, binary(self.interaction_matrix)[1:, 1:]
         passed = [layer[:n_users] for layer in layers[1:]]
         return folding.features(trained, passed, layers[0][n_users:]), np.diff(trained.indptr) > 0
 
