@@ -69,13 +69,17 @@ def numbers(values: pa.Array) -> pa.Array:
 def harmless(values: pa.Array) -> pa.Array:
     """Texts as values of a feature file: they fit a line, and RecBole and we read the same.
 
-    Tabs, line breaks and other control characters become a space. A text with a quote at its beginning is put in
-    quotes, as CSV does it. What Python's csv module would not read is cut off.
+    A text with a quote at its beginning is put in quotes, as CSV does it. What Python's csv module would not read is
+    cut off.
     """
-    plain = pc.utf8_trim(pc.replace_substring_regex(pc.fill_null(values, ""), _BREAKS, " "), " ")
-    plain = pc.utf8_slice_codeunits(plain, 0, LONGEST // 2 - 1)
+    plain = pc.utf8_slice_codeunits(in_a_line(values), 0, LONGEST // 2 - 1)
     quoted = pc.binary_join_element_wise('"', pc.replace_substring(plain, '"', '""'), '"', "")
     return pc.if_else(pc.starts_with(plain, '"'), quoted, plain)
+
+
+def in_a_line(values: pa.Array) -> pa.Array:
+    """Texts, whose tabs, line breaks and other control characters become a space; "" where one is missing."""
+    return pc.utf8_trim(pc.replace_substring_regex(pc.fill_null(values, ""), _BREAKS, " "), " ")
 
 
 def settings_text(settings: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.tables.features import read_atomic_file
 from recbole_irllrec.tables.intents import METADATA_KEY, IntentTable
 
+from .atomic import in_a_line
 from .columns import CSV, PARQUET, column_names, read_columns
 from .convert import without_markup
 
@@ -65,7 +66,7 @@ def words_of_convert(frame: pd.DataFrame, id_field: str) -> pd.DataFrame:
         kind = array.type.value_type if lists else array.type
         if name not in (id_field, "item", "token") and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             texts, *_ = without_markup(pc.cast(array, pa.list_(pa.string()) if lists else pa.string()))
-            made[name] = pd.Series(texts.to_numpy(zero_copy_only=False), frame.index)
+            made[name] = pd.Series(in_a_line(texts).to_numpy(zero_copy_only=False), frame.index)
     return frame.assign(**made)
 
 
