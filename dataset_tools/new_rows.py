@@ -56,7 +56,7 @@ def read_histories(path: Path, config: "Config") -> pd.DataFrame:
 
 def words_of_convert(frame: pd.DataFrame, id_field: str) -> pd.DataFrame:
     """A frame of new items, its words as `convert` writes them: without markup, those of lists in one text."""
-    made = {}
+    made = frame.copy(deep=False)
     for name, values in frame.items():
         try:
             array = arrow_column(values, "")
@@ -67,7 +67,7 @@ def words_of_convert(frame: pd.DataFrame, id_field: str) -> pd.DataFrame:
         if name not in (id_field, "item", "token") and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             texts, *_ = without_markup(pc.cast(array, pa.list_(pa.string()) if lists else pa.string()))
             made[name] = pd.Series(in_a_line(texts).to_numpy(zero_copy_only=False), frame.index)
-    return frame.assign(**made)
+    return made
 
 
 def _is_table(path: Path) -> bool:
