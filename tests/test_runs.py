@@ -135,6 +135,7 @@ def test_what_is_no_run(splits):
         ("SASRec", {}, "no general recommender"),
         ("Nobody", {}, "no model named"),
         ("BPR", {"eval_step": 0}, "eval_step is 0"),
+        ("BPR", {"eval_step": 4}, "eval_step is 4 and epochs is 3, so nothing is validated"),
         ("IRLLRec", {"profile_weight": -1}, "profile_weight"),
     ):
         with pytest.raises(IRLLRecError, match=words):

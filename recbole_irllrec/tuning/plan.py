@@ -12,7 +12,7 @@ from ..runs.fingerprints import text_sources
 from ..runs.pool import Resources
 from ..runs.space import Space, check_space, text_variants
 from ..runs.splits import Splits, config_of
-from ..runs.training import most_epochs
+from ..runs.training import eval_step, most_epochs
 from .search import PROPOSERS
 from .trial import Task
 
@@ -71,8 +71,7 @@ def check_plan(plan: Plan, splits: Splits) -> Checked:
     config_of(plan.model, splits, {"valid_metric": plan.metric})  # refuses the metric, whatever the space is
     check_space(plan.space, plan.model, partial(config_of, plan.model, splits))
     config = config_of(plan.model, splits, fixed)
-    if config["eval_step"] < 1:
-        raise IRLLRecError(f"The setting eval_step is {config['eval_step']}, so nothing is validated: give at least 1.")
+    eval_step(config)  # refuses a run without a validation
     PROPOSERS[plan.search](plan.space, plan.seed, 0)
     variants = [config_of(plan.model, splits, variant) for variant in text_variants(plan.space)]
     splits = splits.with_texts(variants)
