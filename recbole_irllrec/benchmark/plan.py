@@ -262,7 +262,8 @@ def tuned_file(row: Row, dataset: str) -> str | None:
     """The file of settings found before that lies below the row's own, if there is one."""
     name = f"{row.model}-{dataset}.yaml"
     found = files("recbole_irllrec.properties").joinpath("tuned", name).is_file()
-    return f"properties/tuned/{name}" if found and zoo.find(row.model) and "preset" not in row.fixed else None
+    preset = {**row.common, **row.fixed}.get("preset")  # which does not mix with it
+    return f"properties/tuned/{name}" if found and zoo.find(row.model) and not preset else None
 
 
 # ---- what all runs share --------------------------------------------------------------------------------------------
@@ -305,7 +306,9 @@ def continued(before: Plan, now: Plan, folder: Path) -> Plan:
     def compared(plan: Plan) -> dict[str, Any]:
         prints = {f"{part} set": fingerprint[:16] for part, fingerprint in plan["split"]["fingerprints"].items()}
         shared = {name: plan[name] for name in ("dataset", "protocol", "metrics", "topk", "valid_metric")}
-        return shared | {"item_boards": bool(plan.get("boards"))} | prints  # older folders have none
+        shared["item_boards"] = bool(plan.get("boards"))  # older folders have none
+        shared["split"] = plan["split"]["how"]  # the one in the folder is used, whatever the settings would draw now
+        return shared | prints
 
     there = compared(before)
     for name, value in compared(now).items():
