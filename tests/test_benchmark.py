@@ -26,14 +26,16 @@ from recbole_irllrec.benchmark.plan import (
     rows,
     shared,
     tuned_file,
+    with_tables,
 )
 from recbole_irllrec.benchmark.results import begin, read_plan, read_results, write_plan
 from recbole_irllrec.data.training import TrainingTokens
 from recbole_irllrec.runs import config_of, load_splits, progress
-from recbole_irllrec.runs.fingerprints import fingerprint
+from recbole_irllrec.runs.fingerprints import default_tables, fingerprint
 from recbole_irllrec.runs.folder import Key, read_record
 from recbole_irllrec.runs.pool import Pool, Resources
 from recbole_irllrec.settings.schemas import AlignmentSettings, IRLLRecSettings
+from recbole_irllrec.text.default import VERSIONS
 
 OUT = Path("results/tiny")
 # NCL makes 1000 clusters of 49 users, which faiss refuses.
@@ -138,6 +140,7 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
     drawn = {"edge_dropout": {"uniform": [0, 0.2]}}
     space = {"file": "spaces/IRLLRec.yaml", "comment": "Few, for the time.", "settings": drawn}
     assert [plan["models"][name]["space"] for name in models] == [space, space, None]
+    assert list(plan["default_tables"]) == ["features, tfidf-svd"]
 
     for row in plan["models"].values():
         del row["space"]
@@ -383,6 +386,33 @@ def test_runs_are_found_by_their_settings_and_texts():
     before = found(**without_text)
     write_tiny_tables(Path("data"), 1.0)
     assert found(seed=1) != first and found(**without_text) == before
+
+
+def test_runs_with_other_default_texts_are_not_added_to(monkeypatch):
+    """Without a change of the runs' fingerprints, by which older folders name their files."""
+    write_tiny(Path("data"))
+    splits = load_splits("tiny", Path("data"), settings=SETTINGS)
+    config = config_of("IRLLRec", splits, {})
+    without = [config_of("EASE", splits, {}), config_of("IRLLRec", splits, AlignmentSettings.without_text())]
+    assert default_tables(without, splits) == {}
+
+    def now():
+        return default_tables([*without, config], splits)
+
+    plan = with_tables({}, now(), OUT)  # an older folder's
+    assert list(plan["default_tables"]) == ["features, tfidf-svd"]
+    assert with_tables(plan, now(), OUT) == with_tables(plan, {}, OUT) == plan
+    before, words = fingerprint(config, splits), r"default text tables \(features, tfidf-svd\) were made of other"
+    with monkeypatch.context() as patch, pytest.raises(IRLLRecError, match=words):
+        patch.setitem(VERSIONS, "features", "features 2")
+        with_tables(plan, now(), OUT)
+    with Path("data/tiny/tiny.item").open("a") as file:
+        file.write("i99\tanother\n")
+    with pytest.raises(IRLLRecError, match=words):
+        with_tables(plan, now(), OUT)
+    assert fingerprint(config, splits) == before
+    write_tiny_tables(Path("data"), 1.0)
+    assert now() == {}
 
 
 def test_runs_from_before_a_mend_are_not_taken_for_those_after_it(monkeypatch):

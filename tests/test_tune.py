@@ -350,6 +350,15 @@ def test_what_a_folder_holds(tmp_path):
         with pytest.raises(IRLLRecError, match=f"holds another sweep, with {words}"):
             folder.begin(sweeps.check_plan(other, splits).about, resume=True)
     texted, texts = Folder(Path("texted")), plan_of(IRLLREC, "IRLLRec")
+    texted.begin(sweeps.check_plan(texts, splits).about, resume=False)
+    features = tmp_path / "data/tiny/tiny.item"
+    features.write_text(features.read_text() + "i99\tanother\n")
+    with pytest.raises(IRLLRecError, match="holds another sweep, with other default_tables: give"):
+        texted.begin(sweeps.check_plan(texts, splits).about, resume=True)
+    del (older := texted.read("sweep.json"))["default_tables"]
+    texted.write("sweep.json", older)
+    texted.begin(sweeps.check_plan(texts, splits).about, resume=True)
+    (texted.path / "sweep.json").unlink()
     write_tiny_tables(tmp_path / "data", 1.0)
     texted.begin(sweeps.check_plan(texts, splits).about, resume=False)
     texted.begin(sweeps.check_plan(texts, splits).about, resume=True)

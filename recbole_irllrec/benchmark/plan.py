@@ -320,6 +320,22 @@ def continued(before: Plan, now: Plan, folder: Path) -> Plan:
     return before
 
 
+def with_tables(plan: Plan, made: dict[str, str], folder: Path) -> Plan:
+    """What runs share, with what the default text tables are made of (`runs.fingerprints.default_tables`).
+
+    Raises:
+        IRLLRecError: those of runs that are there were made of something else.
+    """
+    there = plan.get("default_tables", {})  # older folders have none
+    for name, digest in made.items():
+        if there.get(name, digest) != digest:
+            raise IRLLRecError(
+                f"{folder} holds runs whose default text tables ({name}) were made of other .item and .user files, or "
+                f"by another release of this package or scikit-learn: take these, or give another folder with --out."
+            )
+    return {**plan, "default_tables": {**there, **made}}
+
+
 def referred(plan: Plan, wanted: str | None, rows: Iterable[Row] = ()) -> Plan:
     """What runs share, with the row that the others are tested against: the one wanted, or before, or the first.
 

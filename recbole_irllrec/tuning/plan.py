@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from recbole.config import Config
+
 from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
 from ..objective import Objective
-from ..runs.fingerprints import text_sources
+from ..runs.fingerprints import default_tables, text_sources
 from ..runs.pool import Resources
 from ..runs.space import Space, check_space, text_variants
 from ..runs.splits import Splits, config_of
@@ -76,16 +78,16 @@ def check_plan(plan: Plan, splits: Splits) -> Checked:
     variants = [config_of(plan.model, splits, variant) for variant in text_variants(plan.space)]
     splits = splits.with_texts(variants)
     task = Task(plan.model, fixed, Objective(plan.metric), plan.resources.threads)
-    sources = [text_sources(variant, splits) for variant in variants]
-    return Checked(plan, splits, task, most_epochs(config), _about(plan, splits, sources))
+    return Checked(plan, splits, task, most_epochs(config), _about(plan, splits, variants))
 
 
-def _about(plan: Plan, splits: Splits, sources: list[list[str]]) -> dict[str, Any]:
+def _about(plan: Plan, splits: Splits, variants: list[Config]) -> dict[str, Any]:
     about = {
         "model": plan.model,
         "dataset": splits.dataset,
         "interactions": [TrainingTokens(part).fingerprint for part in (splits.train, splits.valid)],
-        "texts": sources,
+        "texts": [text_sources(variant, splits) for variant in variants],
+        "default_tables": default_tables(variants, splits),
         "settings": splits.settings,
         "space": plan.space.as_plain(),
         "metric": plan.metric,
