@@ -8,8 +8,8 @@ from ray.tune.callback import Callback
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import TrialScheduler
 
+from ..failures import reason_of_loss
 from ..files import atomic_write
-from ..runs.failures import reason_of_loss
 from ..runs.progress import Progress, Watched, told
 from ..runs.training import Evaluation
 from .plan import Checked
