@@ -366,6 +366,7 @@ def test_the_page_is_no_wider_than_the_screen(folder, width):
 
 
 def test_curves_by_epoch(folder):
+    assert set(read_results(folder).curves) == {"model", "seed", "epoch", "seconds", "losses", *METRICS}
     curves = plots.figures(read_results(folder))["Learning curves"].data
     assert [list(curve.x) for curve in curves if curve.name == "EASE"] == [[1]]
     assert [list(curve.x) for curve in curves if curve.name == "IRLLRec"] == [[1, 2, 3, 4, 5]] * 3
@@ -401,7 +402,7 @@ def test_another_reference(folder, capsys):
 def test_refused(folder, capsys):
     assert "no benchmark in elsewhere" in refusal(capsys, "benchmark", "report", "elsewhere")
     (folder / PLAN).write_text("[1]")
-    assert "benchmark.json is damaged" in refusal(capsys, "benchmark", "report", folder)
+    assert "benchmark.json is damaged: restore it, or give another" in refusal(capsys, "benchmark", "report", folder)
 
 
 def test_one_writer_at_a_time():

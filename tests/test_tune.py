@@ -28,6 +28,8 @@ from recbole_irllrec.runs.folder import read_json
 from recbole_irllrec.runs.space import read_space
 from recbole_irllrec.runs.worker import work
 from recbole_irllrec.tuning import sweep as sweeps
+from recbole_irllrec.tuning.page import encoded
+from recbole_irllrec.tuning.recorder import Recorder
 from recbole_irllrec.tuning.records import FAILED, FINISHED, STOPPED, Folder, Trial
 from recbole_irllrec.tuning.report import RESULTS, _beside_popularity
 from recbole_irllrec.tuning.trial import run_trial
@@ -270,6 +272,22 @@ def test_trials_that_go_wrong_end_with_their_reason(one_ray, tmp_path, monkeypat
     with open(folder.path / "trials.csv", newline="") as file:
         reasons = {row["trial"]: row["reason"] for row in csv.DictReader(file)}
     assert {number: trial.reason for number, trial in trials.items()} == {int(n): r for n, r in reasons.items()}
+
+
+def test_the_checkpoint_of_a_trial_whose_record_is_deleted_is_no_rival(tmp_path):
+    """As advice on a damaged record has it."""
+    checked, folder = sweeps.check_plan(plan_of(BPR), tiny(tmp_path)), Folder(Path("sweep"))
+    found = Trial(1, {}, status=FINISHED, history=curve(3))
+    folder.checkpoint(3).parent.mkdir(parents=True)
+    folder.checkpoint(3).write_bytes(b"of a deleted one")
+    folder.keep_state(1, {"best.pth": b"its own"})
+    Recorder(folder, checked, {1: found}, None, None, None)._keep_if_best(found)
+    assert {file.name: file.read_bytes() for file in folder.path.glob("checkpoints/*")} == {"0001.pth": b"its own"}
+
+
+def test_what_was_not_drawn_lies_below_what_was():
+    assert encoded(pd.Series(["sum", None, "gate", float("nan")], dtype=object)).tolist() == [1, -1, 0, -1]
+    assert encoded(pd.Series([[64, 32], float("nan")], dtype=object)).tolist() == [0, -1]
 
 
 def test_when_every_trial_fails(tmp_path):
