@@ -18,6 +18,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from . import own_models
 from .errors import IRLLRecError
+from .failures import reason_of_loss
 from .stopping import terminated_as_interrupted
 
 T = TypeVar("T")
@@ -167,6 +168,12 @@ def _got(reference: Any) -> Any:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
+    except ray.exceptions.RayError as error:
+        reason = reason_of_loss(str(error), 1).rstrip(".")
+        raise IRLLRecError(
+            f"The cluster has lost a part of the work ({reason}): give its nodes more memory or fewer CPUs, and the "
+            f"command again."
+        ) from None
 
 
 _held: dict[Any, Callable[[Any], Any]] = {}  # the function that this process works for, by its reference

@@ -94,7 +94,8 @@ def refuse_unmeasurable(config: Config) -> None:
         IRLLRecError: a value that makes no sense, or one with an evaluation that does not rank all items of users.
     """
     computed = [metric.lower() for metric in config["metrics"]]
-    ranked = {name for name in computed if name in metrics_dict and issubclass(metrics_dict[name], TopkMetric)}
+    # those that look at the first items of a ranking
+    ranked = {n for n in computed if n in metrics_dict and {"rec.topk", "rec.items"} & {*metrics_dict[n].metric_need}}
     keys = {*computed} - ranked | {f"{name}@{k}" for name in ranked for k in config["topk"] or ()}
     if str(config["valid_metric"]).lower() not in keys:
         raise IRLLRecError(
@@ -119,6 +120,11 @@ def refuse_unmeasurable(config: Config) -> None:
                 f"The setting {name} goes with full ranking of items that a user has not seen, but the mode of {phase} "
                 f"in eval_args is {mode} and repeatable is {bool(config['repeatable'])}: take one of them back."
             )
+
+
+def is_of_users(metric: str) -> bool:
+    """Whether each user has a value of this metric, such as NDCG@10, which are averaged: `Measured.per_user`."""
+    return issubclass(metrics_dict[metric.partition("@")[0].lower()], TopkMetric)
 
 
 class Measured(NamedTuple):

@@ -15,16 +15,27 @@ from command import refusal, run, start
 from tiny_data import SETTINGS, write_tiny, write_tiny_tables
 
 from recbole_irllrec import IRLLRecError
-from recbole_irllrec.benchmark import plots, results, tables
-from recbole_irllrec.benchmark.conductor import Data, conduct
+from recbole_irllrec.benchmark import conductor, plots, results, tables
+from recbole_irllrec.benchmark.conductor import Data, conduct, settings_of
 from recbole_irllrec.benchmark.execute import execute
-from recbole_irllrec.benchmark.plan import Options, continued, read_variants, referred, rows, shared
+from recbole_irllrec.benchmark.plan import (
+    Options,
+    continued,
+    read_variants,
+    referred,
+    rows,
+    shared,
+    tuned_file,
+    with_tables,
+)
 from recbole_irllrec.benchmark.results import begin, read_plan, read_results, write_plan
+from recbole_irllrec.data.training import TrainingTokens
 from recbole_irllrec.runs import config_of, load_splits, progress
-from recbole_irllrec.runs.fingerprints import fingerprint
+from recbole_irllrec.runs.fingerprints import default_tables, fingerprint
 from recbole_irllrec.runs.folder import Key, read_record
 from recbole_irllrec.runs.pool import Pool, Resources
 from recbole_irllrec.settings.schemas import AlignmentSettings, IRLLRecSettings
+from recbole_irllrec.text.default import VERSIONS
 
 OUT = Path("results/tiny")
 # NCL makes 1000 clusters of 49 users, which faiss refuses.
@@ -129,6 +140,7 @@ def test_irllrec_with_text_and_without_two_runs_at_a_time(here, monkeypatch):
     drawn = {"edge_dropout": {"uniform": [0, 0.2]}}
     space = {"file": "spaces/IRLLRec.yaml", "comment": "Few, for the time.", "settings": drawn}
     assert [plan["models"][name]["space"] for name in models] == [space, space, None]
+    assert list(plan["default_tables"]) == ["features, tfidf-svd"]
 
     for row in plan["models"].values():
         del row["space"]
@@ -222,6 +234,29 @@ def test_killed_in_the_first_moment(here, monkeypatch, last):
     assert read_plan(OUT) == plan and (OUT / results.USERS).is_file()
 
 
+def test_the_split_is_drawn_by_the_settings_that_the_report_tells(here, monkeypatch):
+    """One that no run has used is drawn again; with others than those of the runs that are there, nothing is added."""
+
+    def asked(seed):
+        Path("data/tiny/tiny.yaml").write_text(f"seed: {seed}\n")
+        return conduct(Options(["Pop"], 1, 0), Data("tiny", Path("data")), OUT, afresh=False)
+
+    def killed(*_arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(conductor, "begin", killed)
+        asked(1)
+    before = (OUT / "split/tiny/tiny.train.inter").read_bytes()
+    found, _ = asked(2)
+    assert (OUT / "split/tiny/tiny.train.inter").read_bytes() != before
+    drawn = load_splits("tiny", Path("data"), settings={"seed": 2})
+    assert found.plan["split"]["fingerprints"]["train"] == TrainingTokens(drawn.train).fingerprint
+    assert "seed 2" in found.plan["split"]["how"]
+    with pytest.raises(IRLLRecError, match=r"whose split is drawn .*, seed 2\) .*, and here it is drawn .*, seed 3\)"):
+        asked(3)
+
+
 def test_results_of_another_split_or_protocol_are_not_added_to(here):
     """What runs share, without any run."""
     splits = load_splits("tiny", Path("data"), settings={"seed": 1})
@@ -236,6 +271,7 @@ def test_results_of_another_split_or_protocol_are_not_added_to(here):
             "whose protocol is recbole, and here it is paper",
         ),
         (shared(rows(replace(options, topk=[5]), {}), splits, ""), r"whose topk is \[10\], and here it is \[5\]"),
+        (shared(rows(options, {}), splits, "drawn otherwise"), "whose split is drawn, and here it is drawn otherwise"),
         (shared(rows(options, {"item_boards": True}), splits, ""), "whose item_boards is False, and here it is True"),
     ):
         with pytest.raises(IRLLRecError, match=words):
@@ -268,6 +304,25 @@ def test_what_runs_are_given():
         {"profile_weight", "fusion"} & drawn.keys() for drawn in changed.drawn
     )
     assert len(changed.drawn) > 1 and changed.settings(changed.drawn[0])["fusion"] == "gate"
+
+
+def test_what_was_tuned_before_does_not_mix_with_a_preset():
+    options = Options(["IRLLRec", "IRLLRec:published"], 1, 0)
+    assert [tuned_file(row, "ml-100k") for row in rows(options, {})] == [
+        "properties/tuned/IRLLRec-ml-100k.yaml",
+        None,
+    ]
+    assert [tuned_file(row, "ml-100k") for row in rows(options, {"preset": "published"})] == [None, None]
+
+
+def test_settings_of_a_file_as_recbole_takes_them():
+    own = write_tiny(Path("data")) / "tiny/tiny.yaml"
+    parts = "benchmark_filename: [train, valid, test]"
+    own.write_text(f"{parts}\nmetrics: NDCG\ntopk: 10\nwarm_start: saved/earlier.pth\n")
+    _, given = settings_of(Data("tiny", Path("data")))
+    (row,) = rows(Options(["BPR"], 1, 0), given)
+    assert [row.common[name] for name in ("metrics", "topk", "valid_metric")] == [["NDCG"], [10], "NDCG@10"]
+    assert row.common["warm_start"] == str(Path("saved/earlier.pth").resolve())  # a run's current folder is another
 
 
 def test_rows_are_named_in_brackets_or_in_a_file():
@@ -331,6 +386,33 @@ def test_runs_are_found_by_their_settings_and_texts():
     before = found(**without_text)
     write_tiny_tables(Path("data"), 1.0)
     assert found(seed=1) != first and found(**without_text) == before
+
+
+def test_runs_with_other_default_texts_are_not_added_to(monkeypatch):
+    """Without a change of the runs' fingerprints, by which older folders name their files."""
+    write_tiny(Path("data"))
+    splits = load_splits("tiny", Path("data"), settings=SETTINGS)
+    config = config_of("IRLLRec", splits, {})
+    without = [config_of("EASE", splits, {}), config_of("IRLLRec", splits, AlignmentSettings.without_text())]
+    assert default_tables(without, splits) == {}
+
+    def now():
+        return default_tables([*without, config], splits)
+
+    plan = with_tables({}, now(), OUT)  # an older folder's
+    assert list(plan["default_tables"]) == ["features, tfidf-svd"]
+    assert with_tables(plan, now(), OUT) == with_tables(plan, {}, OUT) == plan
+    before, words = fingerprint(config, splits), r"default text tables \(features, tfidf-svd\) were made of other"
+    with monkeypatch.context() as patch, pytest.raises(IRLLRecError, match=words):
+        patch.setitem(VERSIONS, "features", "features 2")
+        with_tables(plan, now(), OUT)
+    with Path("data/tiny/tiny.item").open("a") as file:
+        file.write("i99\tanother\n")
+    with pytest.raises(IRLLRecError, match=words):
+        with_tables(plan, now(), OUT)
+    assert fingerprint(config, splits) == before
+    write_tiny_tables(Path("data"), 1.0)
+    assert now() == {}
 
 
 def test_runs_from_before_a_mend_are_not_taken_for_those_after_it(monkeypatch):

@@ -257,6 +257,18 @@ def test_models_below_popularity(folder):
         assert text.count("less than popularity") == 1
 
 
+def test_what_helps_goes_by_the_settings_that_the_runs_had(folder):
+    """Of seven epochs with eval_step 5 the fifth is the last that is validated: nothing has lost patience."""
+    plan = read_plan(folder) | {"popularity": dict.fromkeys(METRICS, 0.4)}
+    plan["models"]["NGCF"] |= {
+        "common": {"epochs": 7, "eval_step": 5, "learning_rate": 0.001},
+        "fixed": {"learning_rate": 0.25},
+    }
+    write_plan(folder, plan)
+    *_, line = report.notes(read_results(folder))
+    assert "What usually helps: more epochs (it was best after 5 of 5); a larger learning_rate (here 0.25)" in line
+
+
 @given(st.integers(0, 80))
 def test_no_two_models_share_a_colour(n):
     names = [f"model {k}" for k in range(n)]
@@ -354,6 +366,7 @@ def test_the_page_is_no_wider_than_the_screen(folder, width):
 
 
 def test_curves_by_epoch(folder):
+    assert set(read_results(folder).curves) == {"model", "seed", "epoch", "seconds", "losses", *METRICS}
     curves = plots.figures(read_results(folder))["Learning curves"].data
     assert [list(curve.x) for curve in curves if curve.name == "EASE"] == [[1]]
     assert [list(curve.x) for curve in curves if curve.name == "IRLLRec"] == [[1, 2, 3, 4, 5]] * 3
@@ -389,7 +402,7 @@ def test_another_reference(folder, capsys):
 def test_refused(folder, capsys):
     assert "no benchmark in elsewhere" in refusal(capsys, "benchmark", "report", "elsewhere")
     (folder / PLAN).write_text("[1]")
-    assert "benchmark.json is damaged" in refusal(capsys, "benchmark", "report", folder)
+    assert "benchmark.json is damaged: restore it, or give another" in refusal(capsys, "benchmark", "report", folder)
 
 
 def test_one_writer_at_a_time():

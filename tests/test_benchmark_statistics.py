@@ -87,6 +87,13 @@ def test_a_model_that_equals_the_reference_is_not_different():
     assert found.loc[0, ["difference", "better", "worse"]].tolist() == [0, 0, 0]
 
 
+def test_a_single_pair_is_no_finding():
+    users = pd.DataFrame({"model": ["IRLLRec", "BPR"], "seed": 1, "user": "u0", "recall@10": [0.5, 0.25]})
+    found = paired_tests(users, "IRLLRec", ["recall@10"])
+    assert found.loc[0, ["t", "wilcoxon", "t_holm", "wilcoxon_holm"]].tolist() == [1.0] * 4
+    assert found.loc[0, ["users", "difference"]].tolist() == [1, 0.25]
+
+
 def test_equal_values_over_other_numbers_of_seeds_are_no_difference():
     values = np.random.default_rng(0).random(N)
     seeds = [("IRLLRec", seed) for seed in range(5)] + [("twin", seed) for seed in range(3)]

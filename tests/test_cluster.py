@@ -10,7 +10,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from recbole_irllrec import IRLLRecError
-from recbole_irllrec.cluster import connected, refuse_too_much
+from recbole_irllrec.cluster import _got, connected, refuse_too_much
 
 
 @pytest.fixture
@@ -55,6 +55,26 @@ def test_a_task_gets_what_it_needs_and_no_more_or_is_refused(monkeypatch):
         assert ray.get(task.remote()) == ""
         refuse_too_much(cpus=9999, gpus=0)
     assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ray.exceptions.WorkerCrashedError(), "its process was lost: .*died unexpectedly"),
+        (ray.exceptions.OutOfMemoryError("the node was low on memory"), "the node ran low on memory"),
+        (ray.exceptions.NodeDiedError("its node is gone"), "its node is gone"),
+        (ray.exceptions.ObjectLostError("1" * 56, None, ""), "lost due to node failure"),
+    ],
+)
+def test_a_lost_worker_is_told_in_a_sentence(monkeypatch, error, words):
+    def lost(_reference):
+        raise error
+
+    monkeypatch.setattr(ray, "get", lost)
+    with pytest.raises(
+        IRLLRecError, match=rf"^The cluster has lost a part of the work \(.*{words}.*(?<!\.)\): give its nodes"
+    ):
+        _got(None)
 
 
 KILLED_ONCE = """

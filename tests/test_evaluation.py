@@ -133,6 +133,7 @@ def test_a_saved_dataloader_of_another_protocol_is_not_taken(tmp_path, caplog):
         ({"metrics": ["NDCG"]}, "valid_metric is MRR@10"),
         ({"valid_metric": "NDCG"}, "valid_metric is NDCG, .* with its cutoff"),
         ({"metrics": ["MRR", "GAUC"], "valid_metric": "GAUC@10"}, "valid_metric is GAUC@10"),
+        ({"metrics": ["ItemCoverage"], "valid_metric": "ItemCoverage"}, "valid_metric is ItemCoverage, .* its cutoff"),
         ({"valid_users": 5, "eval_args": {"mode": {"valid": "uni100", "test": "full"}}}, "the mode of valid"),
         ({"mask_valid_in_test": False, "eval_args": {"mode": "uni100"}}, "the mode of test"),
     ],

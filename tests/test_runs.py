@@ -130,11 +130,19 @@ def test_a_model_of_one_epoch_is_validated_whatever_eval_step_is(splits):
     assert [evaluation.epoch for evaluation in train("Pop", splits, {"eval_step": 5}, "run").history] == [0]
 
 
+def test_metrics_of_all_items_have_cutoffs_too(splits):
+    names = ["ItemCoverage", "AveragePopularity", "ShannonEntropy", "GiniIndex", "TailPercentage"]
+    for name in names:
+        run = train("Pop", splits, {"metrics": names, "topk": [5], "valid_metric": f"{name}@5"}, name)
+        assert set(run.best.metrics) == {f"{each.lower()}@5" for each in names}
+
+
 def test_what_is_no_run(splits):
     for model, settings, words in (
         ("SASRec", {}, "no general recommender"),
         ("Nobody", {}, "no model named"),
         ("BPR", {"eval_step": 0}, "eval_step is 0"),
+        ("BPR", {"eval_step": 4}, "eval_step is 4 and epochs is 3, so nothing is validated"),
         ("IRLLRec", {"profile_weight": -1}, "profile_weight"),
     ):
         with pytest.raises(IRLLRecError, match=words):

@@ -28,8 +28,10 @@ from recbole_irllrec.runs.folder import read_json
 from recbole_irllrec.runs.space import read_space
 from recbole_irllrec.runs.worker import work
 from recbole_irllrec.tuning import sweep as sweeps
+from recbole_irllrec.tuning.page import encoded
+from recbole_irllrec.tuning.recorder import Recorder
 from recbole_irllrec.tuning.records import FAILED, FINISHED, STOPPED, Folder, Trial
-from recbole_irllrec.tuning.report import RESULTS
+from recbole_irllrec.tuning.report import RESULTS, _beside_popularity
 from recbole_irllrec.tuning.trial import run_trial
 
 BPR = "embedding_size: {choice: [4, 8]}\nlearning_rate: {loguniform: [1e-3, 1e-1]}\n"
@@ -149,6 +151,15 @@ def test_asha_stops_trials_that_fall_behind(one_ray, tmp_path):
     assert [len(trials[number].history) for number in (1, 2, 3)] == [12, 2, 2]
 
 
+def test_a_trial_to_its_last_validation_has_not_lost_patience(tmp_path):
+    checked = sweeps.check_plan(plan_of(f"{BPR}epochs: 12\neval_step: 5\n"), tiny(tmp_path))
+    best = Trial(1, {}, status=FINISHED, history=curve(10)[4::5])
+    seeds, popular = {1: {"error": None, "test": {"ndcg@10": 0.1}}}, {"ndcg@10": 0.2}
+    assert "more epochs (it was best after 10 of 10)" in _beside_popularity(checked, best, seeds, popular)
+    best.history.pop()
+    assert "more patience (it was best after 5 of 5 epochs" in _beside_popularity(checked, best, seeds, popular)
+
+
 def curve(n_epochs: int) -> list[Evaluation]:
     """Evaluations of a model that learns."""
     return [Evaluation(epoch, {"ndcg@10": epoch / 100}, {}, 1.0, True) for epoch in range(n_epochs)]
@@ -175,6 +186,13 @@ def test_asha_compares_trials_that_go_on_at_the_same_epoch(tmp_path):
 
     assert report(1, 31) == "CONTINUE" and rungs[8]["new 1"] == 0.07
     assert {report(3, epochs) for epochs in range(1, 31)} == {"CONTINUE"} and not scheduler.stopped
+
+
+def test_a_sweep_of_which_nothing_is_validated_is_refused(tmp_path):
+    with pytest.raises(IRLLRecError, match="eval_step is 4 and epochs is 3, so nothing is validated"):
+        sweeps.check_plan(plan_of(f"{BPR}eval_step: 4\n"), tiny(tmp_path))
+    ease = plan_of("reg_weight: {choice: [1.0, 2.0]}\neval_step: 4\n", "EASE")
+    assert sweeps.check_plan(ease, tiny(tmp_path)).epochs == 1
 
 
 def test_a_metric_that_is_not_a_number(small, monkeypatch):
@@ -256,6 +274,22 @@ def test_trials_that_go_wrong_end_with_their_reason(one_ray, tmp_path, monkeypat
     assert {number: trial.reason for number, trial in trials.items()} == {int(n): r for n, r in reasons.items()}
 
 
+def test_the_checkpoint_of_a_trial_whose_record_is_deleted_is_no_rival(tmp_path):
+    """As advice on a damaged record has it."""
+    checked, folder = sweeps.check_plan(plan_of(BPR), tiny(tmp_path)), Folder(Path("sweep"))
+    found = Trial(1, {}, status=FINISHED, history=curve(3))
+    folder.checkpoint(3).parent.mkdir(parents=True)
+    folder.checkpoint(3).write_bytes(b"of a deleted one")
+    folder.keep_state(1, {"best.pth": b"its own"})
+    Recorder(folder, checked, {1: found}, None, None, None)._keep_if_best(found)
+    assert {file.name: file.read_bytes() for file in folder.path.glob("checkpoints/*")} == {"0001.pth": b"its own"}
+
+
+def test_what_was_not_drawn_lies_below_what_was():
+    assert encoded(pd.Series(["sum", None, "gate", float("nan")], dtype=object)).tolist() == [1, -1, 0, -1]
+    assert encoded(pd.Series([[64, 32], float("nan")], dtype=object)).tolist() == [0, -1]
+
+
 def test_when_every_trial_fails(tmp_path):
     task = sweeps.check_plan(plan_of(BPR), tiny(tmp_path)).task
     with pytest.raises(IRLLRecError, match=r"No trial has ended well \(trial 1 failed: why\)"):
@@ -334,6 +368,15 @@ def test_what_a_folder_holds(tmp_path):
         with pytest.raises(IRLLRecError, match=f"holds another sweep, with {words}"):
             folder.begin(sweeps.check_plan(other, splits).about, resume=True)
     texted, texts = Folder(Path("texted")), plan_of(IRLLREC, "IRLLRec")
+    texted.begin(sweeps.check_plan(texts, splits).about, resume=False)
+    features = tmp_path / "data/tiny/tiny.item"
+    features.write_text(features.read_text() + "i99\tanother\n")
+    with pytest.raises(IRLLRecError, match="holds another sweep, with other default_tables: give"):
+        texted.begin(sweeps.check_plan(texts, splits).about, resume=True)
+    del (older := texted.read("sweep.json"))["default_tables"]
+    texted.write("sweep.json", older)
+    texted.begin(sweeps.check_plan(texts, splits).about, resume=True)
+    (texted.path / "sweep.json").unlink()
     write_tiny_tables(tmp_path / "data", 1.0)
     texted.begin(sweeps.check_plan(texts, splits).about, resume=False)
     texted.begin(sweeps.check_plan(texts, splits).about, resume=True)

@@ -85,6 +85,17 @@ def test_draws_have_the_shape_that_the_file_says():
     assert {n: layers.count(n) / 2000 for n in (1, 2, 3)} == pytest.approx(dict.fromkeys((1, 2, 3), 1 / 3), abs=0.05)
 
 
+def test_false_in_when_is_what_true_is_not(splits):
+    space = space_of(
+        "item_bias: {choice: [true, false]}\nprofile_weight: {loguniform: [0.1, 1.0], or: 0}\n"
+        "n_layers: {choice: [2], when: {item_bias: false}}\ntext_dim: {choice: [4], when: {profile_weight: false}}\n"
+    )
+    check_space(space, "IRLLRec", partial(config_of, "IRLLRec", splits))
+    draws = [space.draw(RandomDrawer(0, n), n) for n in range(50)]
+    assert {("n_layers" in drawn, drawn["item_bias"]) for drawn in draws} == {(True, False), (False, True)}
+    assert {("text_dim" in drawn, drawn["profile_weight"] > 0) for drawn in draws} == {(True, False), (False, True)}
+
+
 def test_optuna_draws_from_the_same_space_and_learns():
     space = space_of("x: {uniform: [-1.0, 1.0]}\ny: {choice: [[1], [2, 3]]}\nz: {loguniform: [0.1, 1.0], or: 0}\n")
 

@@ -100,6 +100,15 @@ def test_a_run_begins_where_the_earlier_one_ended(earlier, tmp_path, monkeypatch
         torch.testing.assert_close(state[name], value, rtol=0, atol=0)
 
 
+def test_a_file_is_named_from_the_folder_of_the_command(earlier, monkeypatch):
+    """A run has a current folder of its own."""
+    data, _, old = earlier
+    monkeypatch.chdir(old.checkpoint.parent)
+    settings = {**SETTINGS, "warm_start": old.checkpoint.name}
+    run = runs.train("IRLLRec", runs.load_splits("tiny", data, settings=settings), {**MODEL, "epochs": 1}, "../other")
+    assert run.config["warm_start"] == str(old.checkpoint)
+
+
 def test_what_cannot_be_begun_from_is_said_in_a_sentence(earlier, tmp_path):
     _, splits, old = earlier
     model = runs.training._build(old.config, splits.with_texts([old.config]), ("train", "valid"))[0].model

@@ -17,7 +17,7 @@ from ..errors import IRLLRecError
 from ..runs.folder import alone
 from ..runs.pool import Resources
 from ..runs.progress import to_stderr
-from ..runs.splits import Settings, load_splits
+from ..runs.splits import Settings, given_in, load_splits
 from ..runs.training import popularity_of
 from .execute import execute
 from .plan import Options, check_row, continued, referred, rows, shared
@@ -78,10 +78,11 @@ def conduct(
         check_row(row, options, lambda row, settings: data.config(row.settings(settings), row.model))
     # Ray first: what it refuses leaves nothing behind.
     with connected(address, cpus=resources.cpus, gpus=resources.gpus), alone(folder):
-        data, settings, how = _with_one_split(data, config, folder)
+        before = read_plan(folder)
+        data, settings, how = _with_one_split(data, config, folder, afresh=before is None)
         splits = load_splits(*data, {**asked[0].common, **settings})
         plan = shared(asked, splits, how)
-        if (before := read_plan(folder)) is not None:
+        if before is not None:
             plan = continued(before, plan, folder)
         plan = referred(plan, options.reference, asked)
         if "popularity" not in plan:
@@ -121,19 +122,21 @@ def settings_of(data: Data) -> tuple[Config, dict[str, Any]]:
             f"The mode in eval_args is {config['eval_args']['mode']}, but a benchmark ranks all items: set it to full."
         )
     said = {name: setting_in_files(name, *data) for name in stand_ins}
-    return config, {**config.external_config_dict, **said}
+    said |= {name: [said[name]] for name in ("metrics", "topk") if isinstance(said[name], str | int)}  # as RecBole does
+    return config, {**given_in(config), **said}
 
 
-def _with_one_split(data: Data, config: Config, folder: Path) -> tuple[Data, Settings, str]:
+def _with_one_split(data: Data, config: Config, folder: Path, afresh: bool) -> tuple[Data, Settings, str]:
     """The data set where it lies split, what makes runs use that split, and where it is from.
 
-    A data set that comes without one is split into the folder of results, once.
+    A data set that comes without one is split into the folder of results, once; ``afresh`` where no run has used what a
+    stopped process left there, perhaps with other settings.
     """
     if config["benchmark_filename"]:
         return data, {}, f"that of the data set's files ({', '.join(config['benchmark_filename'])})"
     name = data.dataset
-    if not Path(folder, SPLIT, name, f"{name}.{PARTS[0]}.inter").is_file():
-        split(name, folder / SPLIT, name, data.data_path, data.config_files, any_name=True)
+    if afresh or not Path(folder, SPLIT, name, f"{name}.{PARTS[0]}.inter").is_file():
+        split(name, folder / SPLIT, name, data.data_path, data.config_files, force=True, any_name=True)
     used = config["eval_args"]
     way = ", ".join(f"{part} {value}" for part, value in used["split"].items())
     drawn = f"order {used['order']}, group_by {used['group_by']}, {way}, seed {config['seed']}"

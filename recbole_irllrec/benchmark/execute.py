@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..objective import Objective
-from ..runs.fingerprints import fingerprint
+from ..runs.fingerprints import default_tables, fingerprint
 from ..runs.folder import Key, read_record, write_record
 from ..runs.pool import Pool, Resources
 from ..runs.progress import Progress, Watched, to_stderr, told
 from ..runs.splits import Settings, Splits, config_of
 from ..runs.training import most_epochs
 from ..runs.worker import Job
-from .plan import TRIAL_SEED, Row, tuned_file
+from .plan import TRIAL_SEED, Row, tuned_file, with_tables
 from .results import Plan, write_plan
 
 
@@ -46,18 +46,20 @@ def execute(
         n_seeds: how many runs each has with its chosen settings; one of those without chance.
         splits: of all runs.
         folder: where runs are kept; failed ones in it are made again.
-        plan: what the folder knows; gets what is chosen for each row.
+        plan: what the folder knows; gets what default texts are made of, and what is chosen for each row.
         resources: of a run, and of all.
         say: gets a line at the end of each run.
         afresh: as of `pool.Pool`.
 
     Raises:
-        IRLLRecError: a setting or a text is refused; nothing has run.
+        IRLLRecError: a setting or a text is refused, or the folder's runs had other texts; nothing has run.
     """
     drawn = [
         (row, settings, config_of(row.model, splits, row.settings(settings))) for row in rows for settings in row.drawn
     ]
     configs = [config for _, _, config in drawn]
+    plan |= with_tables(plan, default_tables(configs, splits), folder)
+    write_plan(folder, plan)
     splits = splits.with_texts(configs).with_fakes(configs)
     trials: dict[str, list[_Task]] = {row.name: [] for row in rows}
     for row, settings, config in drawn:

@@ -262,7 +262,8 @@ def tuned_file(row: Row, dataset: str) -> str | None:
     """The file of settings found before that lies below the row's own, if there is one."""
     name = f"{row.model}-{dataset}.yaml"
     found = files("recbole_irllrec.properties").joinpath("tuned", name).is_file()
-    return f"properties/tuned/{name}" if found and zoo.find(row.model) and "preset" not in row.fixed else None
+    preset = {**row.common, **row.fixed}.get("preset")  # which does not mix with it
+    return f"properties/tuned/{name}" if found and zoo.find(row.model) and not preset else None
 
 
 # ---- what all runs share --------------------------------------------------------------------------------------------
@@ -305,7 +306,9 @@ def continued(before: Plan, now: Plan, folder: Path) -> Plan:
     def compared(plan: Plan) -> dict[str, Any]:
         prints = {f"{part} set": fingerprint[:16] for part, fingerprint in plan["split"]["fingerprints"].items()}
         shared = {name: plan[name] for name in ("dataset", "protocol", "metrics", "topk", "valid_metric")}
-        return shared | {"item_boards": bool(plan.get("boards"))} | prints  # older folders have none
+        shared["item_boards"] = bool(plan.get("boards"))  # older folders have none
+        shared["split"] = plan["split"]["how"]  # the one in the folder is used, whatever the settings would draw now
+        return shared | prints
 
     there = compared(before)
     for name, value in compared(now).items():
@@ -315,6 +318,22 @@ def continued(before: Plan, now: Plan, folder: Path) -> Plan:
                 f"another folder with --out."
             )
     return before
+
+
+def with_tables(plan: Plan, made: dict[str, str], folder: Path) -> Plan:
+    """What runs share, with what the default text tables are made of (`runs.fingerprints.default_tables`).
+
+    Raises:
+        IRLLRecError: those of runs that are there were made of something else.
+    """
+    there = plan.get("default_tables", {})  # older folders have none
+    for name, digest in made.items():
+        if there.get(name, digest) != digest:
+            raise IRLLRecError(
+                f"{folder} holds runs whose default text tables ({name}) were made of other .item and .user files, or "
+                f"by another release of this package or scikit-learn: take these, or give another folder with --out."
+            )
+    return {**plan, "default_tables": {**there, **made}}
 
 
 def referred(plan: Plan, wanted: str | None, rows: Iterable[Row] = ()) -> Plan:

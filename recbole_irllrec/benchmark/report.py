@@ -16,6 +16,7 @@ from ..errors import IRLLRecError
 from ..files import atomic_write
 from ..runs.folder import write_table
 from ..runs.splits import bare_config
+from ..runs.training import is_cut_short
 from . import plots, tables
 from .results import Results
 from .statistics import over_seeds, paired_tests
@@ -108,11 +109,12 @@ def _beside_popularity(results: Results, board: str) -> list[str]:
 def _what_helps(results: Results, model: str) -> str:
     row, runs = results.plan["models"][model], results.runs.query("model == @model").to_dict("records")
     epochs, best = max((int(run["epochs"]), int(run["best_epoch"])) for run in runs)
+    given = {**(row["chosen"] or {}), **row["common"], **row.get("fixed", {})}  # older folders do not tell the last
     try:
-        config = bare_config(row["model"], results.plan["dataset"], {**(row["chosen"] or {}), **row["common"]})
+        config = bare_config(row["model"], results.plan["dataset"], given)
     except IRLLRecError:  # of a model whose packages are elsewhere
         return ""
-    return popularity.what_helps(config, popularity.Course(epochs, best, lost_patience=epochs < config["epochs"]))
+    return popularity.what_helps(config, popularity.Course(epochs, best, is_cut_short(config, epochs)))
 
 
 def _title(results: Results) -> str:

@@ -33,9 +33,9 @@ def read_plan(folder: Path) -> Plan | None:
     """What all runs of the folder share; None where there is no benchmark.
 
     Raises:
-        IRLLRecError: the folder holds something else.
+        IRLLRecError: the folder holds something else, or its plan is damaged.
     """
-    plan = read_json(folder / PLAN)
+    plan = read_json(folder / PLAN, "restore it, or give another folder with --out")
     if (
         plan is None
         and folder.is_dir()
@@ -125,7 +125,7 @@ def read_results(folder: Path) -> Results:
             users.append(pd.read_parquet(key.file(folder).with_suffix(".parquet")).assign(**about))
             if (by_item := key.file(folder).with_suffix(".items.parquet")).is_file():  # older folders have none
                 items.append(pd.read_parquet(by_item).assign(**about))
-            curves += [{**about, **e, **e.pop("metrics")} for e in record["history"]]
+            curves += [{**about, **e.pop("metrics"), **e} for e in record["history"]]
     if not runs:
         reason = f" ({failures[0]['model']}: {failures[0]['error']})" if failures else ""
         raise IRLLRecError(f"No run in {folder} has ended well{reason}: there is nothing to report.")

@@ -61,7 +61,7 @@ def paired_tests(users: pd.DataFrame, reference: str, metrics: Sequence[str]) ->
 
 
 def _tests(differences: np.ndarray) -> dict[str, float]:
-    """Of paired differences, [n]. Without a single one other than zero there is nothing that either test could find."""
+    """Of paired differences, [n]. Of a single pair, or without a difference other than zero, neither finds anything."""
     found = {
         "users": len(differences),
         "difference": differences.mean(),
@@ -70,7 +70,7 @@ def _tests(differences: np.ndarray) -> dict[str, float]:
         "t": 1.0,
         "wilcoxon": 1.0,
     }
-    if differences.any():
+    if differences.any() and len(differences) > 1:
         found["t"] = stats.ttest_1samp(differences, 0).pvalue
         found["wilcoxon"] = stats.wilcoxon(differences).pvalue
     return found

@@ -84,8 +84,8 @@ def benchmark(
         str | None,
         typer.Option(
             rich_help_panel=MODELS,
-            help="Names parted by commas: IRLLRec, general recommenders of RecBole, IRLLRec-without-text (all "
-            "alignment weights 0), IRLLRec:published (the preset, which is not tuned), and any of them with settings "
+            help="Names parted by commas: IRLLRec, general recommenders of RecBole, IRLLRec-without-text (no "
+            "weight on texts), IRLLRec:published (the preset, which is not tuned), and any of them with settings "
             "changed, as IRLLRec\\[fusion=gate]; without them and --variants "
             f"{_MODELS.replace(',', ', ')}.",
             show_default=False,

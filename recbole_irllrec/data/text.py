@@ -175,6 +175,12 @@ def _open(config: "Config", dataset: "Dataset", sides: Sequence[str]) -> tuple[d
     return sources, _Reader(config, dataset)
 
 
+def default_recipes(config: "Config", dataset: "Dataset", kinds: Iterable[str]) -> set[Recipe]:
+    """What the tables of these kinds are made of where none is named or found; empty where one is."""
+    sources, _ = _open(config, dataset, zoo.text_sides(config["model"]))
+    return {made.recipe for kind in kinds if isinstance(made := sources[kind].item, _Made)}
+
+
 def table_path(config: "Config", side: str, kind: str) -> Path:
     """Where a table is found without any setting."""
     return Path(config["data_path"]) / f"{config['dataset']}.{side}_{kind}.parquet"

@@ -7,9 +7,8 @@ The split is loaded once, can be pickled, and can leave the test set behind::
     run.best.metrics["ndcg@10"], run.test().metrics["ndcg@10"]
 
 ``splits``: what runs share. ``training``: one run. ``space``: what is drawn for it. ``worker``: a run as a record,
-whatever happens to it. ``pool``: many of them on Ray. ``failures``: why one has failed. ``fingerprints``: what tells
-them apart. ``folder``: where records are kept. ``progress``: what is told of them, and
-``remaining`` how long they will take.
+whatever happens to it. ``pool``: many of them on Ray. ``fingerprints``: what tells them apart. ``folder``: where
+records are kept. ``progress``: what is told of them, and ``remaining`` how long they will take.
 """
 
 from .splits import Settings, Splits, bare_config, config_of, load_splits

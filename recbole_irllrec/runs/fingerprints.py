@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from recbole.config import Config
 
 from .. import tracking, zoo
 from ..compat.baselines import MENDED
-from ..data.text import KINDS, locate
+from ..data.text import KINDS, default_recipes, locate
 from ..data.training import SIDES
 from ..settings.sources import read_settings
+from ..text.default import TFIDF_SVD, made_of
 from .splits import Splits
 
 # Settings that leave a run's results as they are.
@@ -38,6 +40,21 @@ def text_sources(config: Config, splits: Splits) -> list[str]:
         return []
     found = [locate(config, splits.train, side, kind) for kind in read_settings(config).text_kinds for side in sides]
     return [_digest(path, path.stat().st_mtime_ns) if isinstance(path, Path) else str(path) for path in found]
+
+
+def default_tables(configs: Iterable[Config], splits: Splits) -> dict[str, str]:
+    """What the text tables are made of that runs with these settings read where none is named or found.
+
+    A SHA-256 by recipe and encoder. `fingerprint` is without it, or runs of older folders would not be found.
+    """
+    found: dict[str, str] = {}
+    for config in configs:
+        kinds = read_settings(config).text_kinds if zoo.text_sides(config["model"]) else ()
+        for recipe in default_recipes(config, splits.train, kinds) if kinds else ():
+            name = f"{recipe}, {config['default_encoder'] or TFIDF_SVD}"
+            if name not in found:
+                found[name] = hashlib.sha256(json.dumps(made_of(config, recipe)).encode()).hexdigest()
+    return found
 
 
 @cache

@@ -47,11 +47,13 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(
+    path: Path, advice: str = "delete it, and what it held is done again, or restore it"
+) -> dict[str, Any] | None:
     """What a file of the folder holds; None if it is not there.
 
     Raises:
-        IRLLRecError: it is damaged.
+        IRLLRecError: it is damaged, with the advice.
     """
     try:
         found = json.loads(path.read_bytes())
@@ -60,7 +62,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise IRLLRecError(f"{path} is damaged: delete it, and what it held is done again, or restore it.")
+        raise IRLLRecError(f"{path} is damaged: {advice}.")
     return found
 
 

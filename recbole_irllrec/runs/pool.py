@@ -12,7 +12,7 @@ import ray
 from ray.util.queue import Queue
 
 from ..cluster import here
-from .failures import reason_of_ray
+from ..failures import reason_of_ray
 from .progress import Progress, Watched
 from .splits import Splits
 from .training import Evaluation

@@ -76,8 +76,8 @@ class Parameter:
 
 
 def _matches(found: Any, wanted: Any) -> bool:
-    """`true` stands for whatever is neither 0 nor false nor nothing."""
-    return bool(found) if wanted is True else found == wanted and type(found) is not bool
+    """`true` stands for whatever is neither 0 nor false nor nothing, `false` for these."""
+    return bool(found) is wanted if isinstance(wanted, bool) else found == wanted and type(found) is not bool
 
 
 @dataclass(frozen=True)
@@ -368,7 +368,7 @@ def refuse_foreign(where: str, model: str, names: Iterable[str]) -> None:
 
 def _condition(parameter: Parameter) -> dict[str, Any]:
     """Settings beside which a parameter is drawn."""
-    return {name: values[0] for name, values in parameter.when if values[0] is not True}
+    return {name: values[0] for name, values in parameter.when if not isinstance(values[0], bool)}
 
 
 # ---- texts -----------------------------------------------------------------------------------------------------------

@@ -117,7 +117,15 @@ def load_splits(
     """
     refuse_other_kinds(model)
     config = load_config(dataset, data_path, config_files, settings, model)
-    return Splits(dataset, dict(config.external_config_dict), *split_datasets(config))
+    return Splits(dataset, given_in(config), *split_datasets(config))
+
+
+def given_in(config: Config) -> Settings:
+    """What the user gave, in files or otherwise, so that a run, whose current folder is its own, finds the same."""
+    given = dict(config.external_config_dict)
+    if given.get("warm_start"):
+        given["warm_start"] = os.path.abspath(given["warm_start"])
+    return given
 
 
 def config_of(model: str, splits: Splits, settings: Settings) -> Config:

@@ -88,6 +88,29 @@ def most_epochs(config: Config) -> int:
     return 1 if get_model(config["model"]).type == ModelType.TRADITIONAL else config["epochs"]
 
 
+def eval_step(config: Config) -> int:
+    """After how many epochs, again and again, a run with these settings is validated.
+
+    Raises:
+        IRLLRecError: it never is.
+    """
+    step, n_epochs = config["eval_step"], most_epochs(config)
+    if get_model(config["model"]).type == ModelType.TRADITIONAL:
+        step = min(step, 1)  # they have one epoch, which RecBole would not validate else
+    if not 1 <= step <= n_epochs:
+        raise IRLLRecError(
+            f"The setting eval_step is {step} and epochs is {n_epochs}, so nothing is validated: give an eval_step of "
+            f"at least 1 and at most epochs."
+        )
+    return step
+
+
+def is_cut_short(config: Config, epochs: int) -> bool:
+    """Whether a run with these settings, validated last after so many epochs, has ended before its last validation."""
+    most = most_epochs(config)
+    return epochs < most - most % eval_step(config)
+
+
 def train(
     model: str,
     splits: Splits,
@@ -120,10 +143,7 @@ def train(
     splits = splits.with_texts([config])
     own.mkdir(parents=True, exist_ok=True)
     config["checkpoint_dir"] = str(own)
-    if get_model(model).type == ModelType.TRADITIONAL:
-        config["eval_step"] = min(config["eval_step"], 1)  # they have one epoch, which RecBole would not validate else
-    if config["eval_step"] < 1:
-        raise IRLLRecError(f"The setting eval_step is {config['eval_step']}, so nothing is validated: give at least 1.")
+    config["eval_step"] = eval_step(config)
     with _inside(own):
         record = _Record(own / _HISTORY, resumed, config)
         trainer, (train_data, valid_data) = _build(config, splits, ("train", "valid"))

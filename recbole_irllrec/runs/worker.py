@@ -17,7 +17,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from .. import __version__
-from .failures import reason_of
+from ..failures import reason_of
 from .splits import Settings, Splits
 from .training import Evaluation, Tested, best_of, test, train
 

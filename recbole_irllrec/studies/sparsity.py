@@ -37,12 +37,10 @@ def _tell(results: Results) -> Told:
     if results.items.empty:
         raise IRLLRecError("The runs of this folder do not say which items they found: give another folder with --out.")
     metric = words.selected(results)
-    cutoff = metric.partition("@")[2] or str(results.plan["topk"][0])
+    cutoff = metric.partition("@")[2]
     found = f"found@{cutoff}"
     titles = {name: title for name, title in tables.metric_names(results).items() if name in results.users}
-    if metric not in titles:
-        raise IRLLRecError(f"Users have no {words.written(results)} of their own: take another one with --metric.")
-    alike = [name for name in titles if name.endswith(f"@{cutoff}")] or [metric]
+    alike = [name for name in titles if name.endswith(f"@{cutoff}")]
     of_users = {name: by_interactions(results.users, results.interactions, name) for name in alike}
     of_items = found_by_interactions(results.items, results.of_items, found)
     tests = _tests(results)

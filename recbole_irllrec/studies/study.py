@@ -15,6 +15,7 @@ from ..benchmark.conductor import Data, conduct, settings_of
 from ..benchmark.plan import Options, Variant, rows
 from ..benchmark.results import Results, some
 from ..errors import IRLLRecError
+from ..evaluation import is_of_users
 from ..files import atomic_write
 from ..runs.folder import write_table
 from ..runs.splits import Settings
@@ -117,9 +118,15 @@ def carry_out(study: Study, asked: Asked, **how: Any) -> tuple[Told, list[Path]]
         What was found, and the study's files.
 
     Raises:
-        IRLLRecError: see `conduct`; or a row without which nothing can be told has failed.
+        IRLLRecError: see `conduct`; or users have no metric of the kind that validation chooses by, or a row without
+            which nothing can be told has failed.
     """
     options = replace(asked.options, models=(), variants=study.rows, reference=study.rows[0].name)
+    metric = rows(options, asked._given)[0].common["valid_metric"]
+    if not is_of_users(metric):
+        raise IRLLRecError(
+            f"Users have no {metric} of their own, by which a study compares: take another one (--metric)."
+        )
     results, _ = conduct(options, asked.data, asked.folder, afresh=False, **how)
     results = some(results, [row.name for row in study.rows])
     refuse_failed(results, study.rows[0].name)

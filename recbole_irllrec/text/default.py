@@ -203,16 +203,21 @@ def _encoder_version(config: "Config") -> str:
     return TfidfSvdEncoder.version if model == TFIDF_SVD else model
 
 
+def made_of(config: "Config", recipe: Recipe) -> list[str]:
+    """What the tables depend on beside settings and interactions: how they are made, and the files' contents."""
+    written = written_about(config["dataset"]) if recipe in WRITTEN else None
+    files = (*(_path(config, side) for side in ("item", "user")), written)
+    contents = (hashlib.sha256(file.read_bytes()).hexdigest() if file and file.is_file() else "none" for file in files)
+    return [VERSIONS[recipe], _encoder_version(config), *contents]
+
+
 def _inputs_fingerprint(
     config: "Config", recipe: Recipe, tokens: Tokens, train: pd.DataFrame, train_fingerprint: str
 ) -> str:
     """What the tables depend on, and nothing else."""
-    written = written_about(config["dataset"]) if recipe in WRITTEN else None
-    files = (*(_path(config, side) for side in ("item", "user")), written)
-    contents = (hashlib.sha256(file.read_bytes()).hexdigest() if file and file.is_file() else "none" for file in files)
     settings = (config[name] for name in ("USER_ID_FIELD", "ITEM_ID_FIELD", "field_separator", "encoding"))
     nodes = ("\n".join(tokens[side]) for side in ("user", "item"))
-    inputs = [VERSIONS[recipe], _encoder_version(config), *contents, *settings, *nodes, train_fingerprint]
+    inputs = [*made_of(config, recipe), *settings, *nodes, train_fingerprint]
     if recipe == "intent":
         inputs += sorted(train["user"] + "\t" + train["item"] + "\t" + train["liked"].astype(str))
     return hashlib.sha256(repr(inputs).encode()).hexdigest()

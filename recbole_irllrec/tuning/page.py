@@ -143,4 +143,4 @@ def encoded(values: pd.Series) -> np.ndarray:
     present = values.dropna()
     if len(present) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in present):
         return values.astype(float).fillna(float(present.min()) - 1).to_numpy()
-    return pd.Categorical(values.map(lambda value: None if value is None else str(value))).codes.astype(float)
+    return pd.Categorical(values.map(str).where(values.notna())).codes.astype(float)

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from recbole.config import Config
+
 from ..data.training import TrainingTokens
 from ..errors import IRLLRecError
 from ..objective import Objective
-from ..runs.fingerprints import text_sources
+from ..runs.fingerprints import default_tables, text_sources
 from ..runs.pool import Resources
 from ..runs.space import Space, check_space, text_variants
 from ..runs.splits import Splits, config_of
-from ..runs.training import most_epochs
+from ..runs.training import eval_step, most_epochs
 from .search import PROPOSERS
 from .trial import Task
 
@@ -71,22 +73,21 @@ def check_plan(plan: Plan, splits: Splits) -> Checked:
     config_of(plan.model, splits, {"valid_metric": plan.metric})  # refuses the metric, whatever the space is
     check_space(plan.space, plan.model, partial(config_of, plan.model, splits))
     config = config_of(plan.model, splits, fixed)
-    if config["eval_step"] < 1:
-        raise IRLLRecError(f"The setting eval_step is {config['eval_step']}, so nothing is validated: give at least 1.")
+    eval_step(config)  # refuses a run without a validation
     PROPOSERS[plan.search](plan.space, plan.seed, 0)
     variants = [config_of(plan.model, splits, variant) for variant in text_variants(plan.space)]
     splits = splits.with_texts(variants)
     task = Task(plan.model, fixed, Objective(plan.metric), plan.resources.threads)
-    sources = [text_sources(variant, splits) for variant in variants]
-    return Checked(plan, splits, task, most_epochs(config), _about(plan, splits, sources))
+    return Checked(plan, splits, task, most_epochs(config), _about(plan, splits, variants))
 
 
-def _about(plan: Plan, splits: Splits, sources: list[list[str]]) -> dict[str, Any]:
+def _about(plan: Plan, splits: Splits, variants: list[Config]) -> dict[str, Any]:
     about = {
         "model": plan.model,
         "dataset": splits.dataset,
         "interactions": [TrainingTokens(part).fingerprint for part in (splits.train, splits.valid)],
-        "texts": sources,
+        "texts": [text_sources(variant, splits) for variant in variants],
+        "default_tables": default_tables(variants, splits),
         "settings": splits.settings,
         "space": plan.space.as_plain(),
         "metric": plan.metric,

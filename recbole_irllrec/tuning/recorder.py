@@ -8,8 +8,8 @@ from ray.tune.callback import Callback
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import TrialScheduler
 
+from ..failures import reason_of_loss
 from ..files import atomic_write
-from ..runs.failures import reason_of_loss
 from ..runs.progress import Progress, Watched, told
 from ..runs.training import Evaluation
 from .plan import Checked
@@ -45,8 +45,7 @@ class Recorder(Callback):
         config = trial.config
         found = self._trials.setdefault(config["number"], Trial(config["number"], config["settings"], config["params"]))
         self._folder.keep(found)
-        epochs = found.settings.get("epochs", self._epochs)
-        self._progress.began(Watched(found.number, f"trial {found.number}", KIND, epochs))
+        self._progress.began(Watched(found.number, f"trial {found.number}", KIND, self._epochs))
 
     def on_trial_result(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict[str, Any], **info: Any
@@ -108,7 +107,8 @@ class Recorder(Callback):
     def _keep_if_best(self, found: Trial) -> None:
         """Keep the best trial's checkpoint and no other's: they are large."""
         others = [path for path in self._folder.path.glob("checkpoints/*.pth")]
-        rivals = [self._trials[int(path.stem)] for path in others]
+        # somebody may have deleted a trial's record
+        rivals = [self._trials[number] for path in others if (number := int(path.stem)) in self._trials]
         if best_trial([*rivals, found], self._task.objective) is not found or not (state := self._folder.state(found)):
             return
         kept = self._folder.checkpoint(found.number)

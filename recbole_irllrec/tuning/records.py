@@ -110,6 +110,7 @@ class Folder:
             return
         if not resume:
             raise IRLLRecError(f"{self.path} holds a sweep: go on with it (--resume), or give another folder (--out).")
+        before = {"default_tables": about.get("default_tables"), **before}  # older folders do not tell it
         changed = [name for name in about if before.get(name) != about[name]]
         if changed:
             raise IRLLRecError(

@@ -10,6 +10,7 @@ from ..files import atomic_write
 from ..popularity import Course, compared
 from ..runs.space import tunable
 from ..runs.splits import config_of
+from ..runs.training import is_cut_short
 from ..runs.worker import Record
 from ..settings.files import run_command
 from .page import page
@@ -62,7 +63,7 @@ def _beside_popularity(
     config = config_of(task.model, checked.splits, {**task.settings, **best.settings})
     assert best.best
     epochs = best.history[-1].epoch + 1
-    course = Course(epochs, best.best.epoch + 1, lost_patience=best.status == FINISHED and epochs < config["epochs"])
+    course = Course(epochs, best.best.epoch + 1, best.status == FINISHED and is_cut_short(config, epochs))
     means = {name: float(np.mean([test[name] for test in tests])) for name in popular}
     return compared(config, means, popular, course)[0]
 

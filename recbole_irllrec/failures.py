@@ -1,11 +1,11 @@
-"""Why a run has failed, in a line."""
+"""Why a run, or a part of other work on Ray, has failed, in a line."""
 
 import re
 
 import ray
 import torch
 
-from ..errors import IRLLRecError
+from .errors import IRLLRecError
 
 
 def reason_of(error: BaseException) -> str:
