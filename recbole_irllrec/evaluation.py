@@ -124,7 +124,7 @@ def refuse_unmeasurable(config: Config) -> None:
 
 def is_of_users(metric: str) -> bool:
     """Whether each user has a value of this metric, such as NDCG@10, which are averaged: `Measured.per_user`."""
-    return issubclass(metrics_dict[metric.partition("@")[0].lower()], TopkMetric)
+    return issubclass(metrics_dict.get(metric.partition("@")[0].lower(), object), TopkMetric)
 
 
 class Measured(NamedTuple):
