@@ -1,9 +1,11 @@
 """Where there is no Ray, or not what a task needs, is said in one sentence."""
 
+import contextlib
 import http.server
 import os
 import socket
 import threading
+import time
 
 import pytest
 import ray
@@ -86,6 +88,14 @@ if "--mode=specific-server" in sys.orig_argv:
 """
 
 
+def _wait_for(port: int) -> None:
+    """The cluster is there before its server of clients is."""
+    for _ in range(300):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.1)
+
+
 @pytest.mark.slow
 def test_a_client_server_that_loses_its_process_is_asked_again(dead_port, tmp_path, monkeypatch):
     killed = tmp_path / "killed"
@@ -93,6 +103,7 @@ def test_a_client_server_that_loses_its_process_is_asked_again(dead_port, tmp_pa
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "ray_client_server_port": dead_port})
     try:
+        _wait_for(dead_port)
         with connected(f"ray://127.0.0.1:{dead_port}"):
             assert killed.is_dir() and ray.get(ray.remote(lambda: 3).remote()) == 3
     finally:

@@ -58,6 +58,13 @@ def test_a_saved_data_set_and_its_loaders_train(data):
     assert found[True] == found[False]
 
 
+# of the release that made these files, as CHANGELOG.md has them
+DEFAULTS = {
+    **{"linear_weight": 0, "softmax_negatives": 1024, "item_bias": False},
+    **{"train_batch_size": 2048, "learning_rate": 0.001},
+}
+
+
 @pytest.mark.slow
 def test_a_sweep_that_was_killed_is_gone_on_with(data):
     shutil.copytree(EARLIER / "sweep", "sweep")
@@ -68,7 +75,7 @@ def test_a_sweep_that_was_killed_is_gone_on_with(data):
     trial["checkpoint"] = str(Path("sweep/ray/state").resolve())
     Path("sweep/trials/0002.json").write_text(json.dumps(trial))
     before = folder.trials()
-    splits = load_splits("tiny", data, settings={"valid_metric": "NDCG@10"})
+    splits = load_splits("tiny", data, settings={"valid_metric": "NDCG@10", **DEFAULTS})
     checked = sweeps.check_plan(sweeps.Plan("IRLLRec", read_space(EARLIER / "space.yaml"), 2, scheduler="none"), splits)
     folder.write("sweep.json", {**folder.read("sweep.json"), "settings": checked.about["settings"]})  # paths
     with connected():

@@ -50,7 +50,7 @@ def test_the_pages_commands(small, monkeypatch):
     monkeypatch.setenv(own_models.VARIABLE, "my_models.py")
     own_models.load()  # the commands run in this process, which has imported the package
     said = execute("own-model.md", "Use it")
-    assert "uniformity" not in said  # of the log, not of what is printed
+    assert "uniformity: " not in said  # of the log, not of what is printed
     runs = pd.read_csv("results/ml-100k/runs.csv")
     assert set(runs["model"]) == {"UniformRec", "UniformRec[uniformity_weight=0]", "WeighedLayers"}
     assert len(pd.read_csv("tuning/ml-100k-WeighedLayers/trials.csv")) == 2
