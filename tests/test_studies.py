@@ -178,7 +178,7 @@ def test_what_is_found_of_items_is_what_is_found_of_users(made):
         (["encoders", "--fields", "title+class"], "There is nothing to compare: name several encoders"),
         (["sparsity", "--models", "EASE,EASE"], "The models are EASE, EASE: name at least one, and each once"),
         (["ablation", "--metrics", "NDCG,GAUC", "--metric", "GAUC"], "Users have no GAUC of their own"),
-        (["ablation", "--metric", "NGCD@10"], "Users have no NGCD@10 of their own"),
+        (["ablation", "--metric", "NGCD@10"], "valid_metric is NGCD@10, which metrics"),
         (["sparsity", "--metrics", "GiniIndex", "--metric", "GiniIndex@5"], "Users have no GiniIndex@5 of their own"),
         (["controls", "--topk", "0"], "--topk is '0': give numbers of at least 1"),
     ],
