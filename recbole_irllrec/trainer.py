@@ -32,6 +32,17 @@ _FREE_SETTINGS = {
 }
 
 
+def _in_order_of(now: list[str], then: list[str], optimizer: dict[str, Any]) -> dict[str, Any]:
+    """An optimizer's state, which goes by the parameters' places, where another release had these in another order.
+
+    Their names were shorter then, before they had a module of their own.
+    """
+    found = [name for before in then for name in now if name == before or name.endswith(f".{before}")]
+    place = {name: number for number, name in enumerate(found)}
+    state = {number: optimizer["state"].get(place.get(name)) for number, name in enumerate(now)}
+    return {**optimizer, "state": {number: of_one for number, of_one in state.items() if of_one is not None}}
+
+
 class IRLLRecTrainer(Trainer):
     """Trains IRLLRec.
 
@@ -224,7 +235,8 @@ class IRLLRecTrainer(Trainer):
         self._compare_settings(run["config"]["settings"])
         try:
             self.model.load_state_dict(run["state_dict"])
-            self.optimizer.load_state_dict(run["optimizer"])
+            now = [name for name, _ in self.model.named_parameters()]
+            self.optimizer.load_state_dict(_in_order_of(now, [*run["state_dict"]], run["optimizer"]))
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise IRLLRecError(f"{self._run_file} is a run of another model or dataset: {reason}.") from None
