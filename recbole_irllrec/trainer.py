@@ -37,8 +37,9 @@ def _in_order_of(now: list[str], then: list[str], optimizer: dict[str, Any]) -> 
 
     Their names were shorter then, before they had a module of their own.
     """
-    found = [name for before in then for name in now if name == before or name.endswith(f".{before}")]
-    place = {name: number for number, name in enumerate(found)}
+    renamed = [name for name in now if name not in then]
+    found = [name if name in now else next((n for n in renamed if n.endswith(f".{name}")), None) for name in then]
+    place = {name: number for number, name in enumerate(filter(None, found))}
     state = {number: optimizer["state"].get(place.get(name)) for number, name in enumerate(now)}
     return {**optimizer, "state": {number: of_one for number, of_one in state.items() if of_one is not None}}
 

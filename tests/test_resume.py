@@ -12,6 +12,7 @@ from command import in_a_process
 from recbole.quick_start import run_recbole
 
 from recbole_irllrec import IRLLRecError
+from recbole_irllrec.trainer import _in_order_of
 
 # Draws from every generator: dropped edges, drawn negatives, noise, shuffled batches, negative samples.
 SETTINGS = {
@@ -93,6 +94,14 @@ def test_checkpoints_are_plain_data(tmp_path, small):
         state = torch.load(file, weights_only=True)
         assert type(state["config"]) is dict and state["config"]["model"] == "IRLLRec"
     assert not list((tmp_path / "saved").glob(".*"))  # no temporary files
+
+
+def test_a_parameter_keeps_its_state_beside_one_whose_name_ends_as_its_own():
+    now = ["linear.weight", "gate.linear.weight", "bias"]
+    state = {"state": {0: "a", 1: "b", 2: "c"}, "param_groups": []}
+    assert _in_order_of(now, [*now[:2], "linear.buffer", "bias"], state) == state
+    # two stood first, and one had a shorter name
+    assert _in_order_of(["bias", "part.weight"], ["weight", "bias"], state)["state"] == {0: "b", 1: "a"}
 
 
 def test_a_run_that_is_not_there(tmp_path, small):
