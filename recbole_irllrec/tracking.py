@@ -23,7 +23,7 @@ ASKING = tuple(f"log_{name}" for name in TRACKERS)  # the settings by which a tr
 SETTINGS = (*ASKING, "wandb_project")  # which leave a run as it is
 PROJECT = "recbole"  # of Weights & Biases, as RecBole's setting wandb_project has it
 _HEADS = ("train", "valid")  # of what is measured again and again
-_SECRET = re.compile(r"api_?key|secret|passw|credential|(access|auth|hub)_?token", re.IGNORECASE)
+_SECRET = re.compile(r"(^|_)(api_?)?(key|token)$|secret|passw|credential", re.IGNORECASE)
 _LONGEST = 500  # MLflow's servers differ in how much of a parameter they take
 _MOST = 100  # parameters or metrics that MLflow takes at once
 
@@ -51,8 +51,13 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value if value is None or isinstance(value, bool | int | float | str) else str(value)
         for name, value in sorted(settings.items())
-        if not _SECRET.search(name)
+        if not is_secret(name)
     }
+
+
+def is_secret(setting: str) -> bool:
+    """Whether a setting's name says that nobody but the user may know its value."""
+    return _SECRET.search(setting) is not None
 
 
 def losses_by_name(model: Any, losses: Any) -> dict[str, float]:
@@ -177,7 +182,7 @@ def _experiment(client: Any) -> str:
     if (name := os.environ.get("MLFLOW_EXPERIMENT_NAME")) is not None:
         found = client.get_experiment_by_name(name)
         return found.experiment_id if found else client.create_experiment(name)
-    return os.environ.get("MLFLOW_EXPERIMENT_ID", "0")
+    return client.get_experiment(os.environ.get("MLFLOW_EXPERIMENT_ID", "0")).experiment_id
 
 
 def _as_mlflow_takes(name: str) -> str:

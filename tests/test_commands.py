@@ -74,7 +74,6 @@ def test_options_stand_in_groups():
         ("data convert yelp r.json --name=y --business b.json", "--business is --items now", "b.json: no such file"),
         ("data convert csv r.csv --name=y --business b.json", "--business is --items now", "b.json: no such file"),
         ("recommend --dataset ml-100k", "", "No such option"),
-        ("intents plot nothing.pth --title year --sample 2", "--sample is --points now", "'--points'"),
     ],
 )
 def test_names_of_earlier_versions_are_taken_with_a_hint(old, hints, refusal):

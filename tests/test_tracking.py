@@ -189,6 +189,12 @@ def test_a_missing_package_is_one_sentence(tracker, monkeypatch, capsys):
     assert capsys.readouterr().err.endswith(f"run_recbole: {sentence}\n")
 
 
+def test_secrets_by_their_names():
+    secret = ("api_key", "openai_key", "OPENAI_API_KEY_FILE", "hf_token", "token", "wandb_password", "client_secret")
+    plain = ("keyword", "tokenizer", "n_tokens", "USER_ID_FIELD", "monkey", "passes")
+    assert [name for name in secret + plain if tracking.is_secret(name)] == list(secret)
+
+
 def test_where_nobody_is_told_is_refused():
     """In Python, RecBole trains in a folder that vanishes."""
     with pytest.raises(IRLLRecError, match="The setting log_mlflow is of run_recbole"):

@@ -1,6 +1,7 @@
 """A benchmark, a study and a sweep, told to Weights & Biases and MLflow from their folders."""
 
 import json
+import socket
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,8 @@ QUICK = ("tiny", "--data-path", "data", "--config-files", "tiny.yaml", "--max-co
 @pytest.fixture(autouse=True)
 def here(one_ray):
     write_tiny(Path("data"))
-    Path("tiny.yaml").write_text("".join(f"{name}: {value}\n" for name, value in SETTINGS.items()))
+    settings = {**SETTINGS, "hub_token": "hidden"}
+    Path("tiny.yaml").write_text("".join(f"{name}: {value}\n" for name, value in settings.items()))
 
 
 def by_name(mlflow) -> dict:  # noqa: F811
@@ -39,6 +41,8 @@ def test_a_benchmark(mlflow, wandb):  # noqa: F811
     assert whole.data.params["dataset"] == "tiny" and whole.data.tags["models"] == "BPR[learning_rate=0.01]"
     assert {"report.md", "report.html", "summary.csv"} <= files_of(mlflow, whole)
     assert "per_user.parquet" not in files_of(mlflow, whole)
+    report = Path("results/report.md").read_text()
+    assert "epochs: 3" in report and "hidden" not in report
     told = names[first]
     assert told.info.status == "FINISHED" and told.data.tags["mlflow.parentRunId"] == whole.info.run_id
     assert told.data.params["learning_rate"] == "0.01" and told.data.params["seed"] == "1"
@@ -96,6 +100,8 @@ def test_a_sweep(mlflow):  # noqa: F811
     names = by_name(mlflow)
     whole = names.pop("BPR-tiny sweep")
     assert files_of(mlflow, whole) == {"best.yaml", "trials.csv", "seeds.csv", "report.html"}
+    settings = Path("sweep/best.yaml").read_text()
+    assert "epochs: 3" in settings and "hidden" not in settings
     seeds = pd.read_csv("sweep/seeds.csv")
     assert whole.data.metrics["eval/ndcg_at_10"] == pytest.approx(seeds["test ndcg@10"][0])
     trials = pd.read_csv("sweep/trials.csv").set_index("trial")
@@ -116,3 +122,9 @@ def test_what_cannot_be_told_is_refused_before_any_work(mlflow, monkeypatch, cap
     said = refusal(capsys, *asked, "--track", "mlflow")
     assert "mlflow could not be told" in said and "//here" in said and "secret" not in said
     assert "leave --track out" in said and not Path("results").exists()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        assert "mlflow could not be told" in refusal(capsys, *asked, "--track", "mlflow")
+    assert not Path("results").exists()

@@ -17,10 +17,8 @@ RENAMED = {
     "--gpus-per-trial": "--gpus",
     "--metadata": "--items",
     "--num-samples": "--samples",
-    "--sample": "--points",
     "--separator": "--delimiter",
     "--spaces": "--space",
-    "--title": "--title-field",
     "--tune-samples": "--samples",
     "--valid-metric": "--metric",
 }
