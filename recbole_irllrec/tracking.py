@@ -23,7 +23,7 @@ ASKING = tuple(f"log_{name}" for name in TRACKERS)  # the settings by which a tr
 SETTINGS = (*ASKING, "wandb_project")  # which leave a run as it is
 PROJECT = "recbole"  # of Weights & Biases, as RecBole's setting wandb_project has it
 _HEADS = ("train", "valid")  # of what is measured again and again
-_SECRET = re.compile(r"(^|_)(api_?)?(key|token)$|secret|passw|credential", re.IGNORECASE)
+_SECRET = re.compile(r"api_?key|(access|auth|hub)token|(^|_)(key|token)$|secret|passw|credential", re.IGNORECASE)
 _LONGEST = 500  # MLflow's servers differ in how much of a parameter they take
 _MOST = 100  # parameters or metrics that MLflow takes at once
 
