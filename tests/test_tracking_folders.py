@@ -41,8 +41,8 @@ def test_a_benchmark(mlflow, wandb):  # noqa: F811
     assert whole.data.params["dataset"] == "tiny" and whole.data.tags["models"] == "BPR[learning_rate=0.01]"
     assert {"report.md", "report.html", "summary.csv"} <= files_of(mlflow, whole)
     assert "per_user.parquet" not in files_of(mlflow, whole)
-    report = Path("results/report.md").read_text()
-    assert "epochs: 3" in report and "hidden" not in report
+    told_of = [Path("results", name).read_text() for name in ("report.md", "benchmark.json")]
+    assert all("epochs" in text and "hidden" not in text for text in told_of)
     told = names[first]
     assert told.info.status == "FINISHED" and told.data.tags["mlflow.parentRunId"] == whole.info.run_id
     assert told.data.params["learning_rate"] == "0.01" and told.data.params["seed"] == "1"

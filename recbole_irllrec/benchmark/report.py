@@ -17,7 +17,6 @@ from ..files import atomic_write
 from ..runs.folder import write_table
 from ..runs.splits import bare_config
 from ..runs.training import is_cut_short
-from ..tracking import is_secret
 from . import plots, tables
 from .results import Results
 from .statistics import over_seeds, paired_tests
@@ -285,8 +284,7 @@ def _space(row: dict[str, Any]) -> str:
 
 def _common(row: dict[str, Any]) -> str:
     told = ("metrics", "topk", "valid_metric", "mask_valid_in_test", "item_boards", "metric_decimal_place")
-    said = {name: value for name, value in row["common"].items() if name not in told and not is_secret(name)}
-    return ", ".join(f"{name}: {value}" for name, value in said.items()) + "."
+    return ", ".join(f"{name}: {value}" for name, value in row["common"].items() if name not in told) + "."
 
 
 def _by_models(plan: dict[str, Any], say: Callable[[dict[str, Any]], str]) -> str:

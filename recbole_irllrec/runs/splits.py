@@ -121,8 +121,11 @@ def load_splits(
 
 
 def given_in(config: Config) -> Settings:
-    """What the user gave, in files or otherwise, so that a run, whose current folder is its own, finds the same."""
-    given = dict(config.external_config_dict)
+    """What the user gave, in files or otherwise, so that a run, whose current folder is its own, finds the same.
+
+    What is secret is not among it: it would stand in the folders and reports of runs, which have no use for it.
+    """
+    given = {name: value for name, value in config.external_config_dict.items() if not tracking.is_secret(name)}
     if given.get("warm_start"):
         given["warm_start"] = os.path.abspath(given["warm_start"])
     return given

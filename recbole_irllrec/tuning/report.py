@@ -13,7 +13,6 @@ from ..runs.splits import config_of
 from ..runs.training import is_cut_short
 from ..runs.worker import Record
 from ..settings.files import run_command
-from ..tracking import is_secret
 from .page import page
 from .plan import Checked
 from .records import FINISHED, Folder, Trial
@@ -101,7 +100,7 @@ def _best_yaml(checked: Checked, best: Trial, command: str) -> str:
     config = config_of(task.model, splits, {**task.settings, **best.settings})
     others = {name: config[name] for name in sorted(tunable(task.model) - {"train_neg_sample_args"})}
     others |= splits.settings | task.settings | {"seed": config["seed"]}
-    rest = {name: value for name, value in others.items() if name not in best.settings and not is_secret(name)}
+    rest = {name: value for name, value in others.items() if name not in best.settings}
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in best.best.metrics.items())
     return (
         f"# {task.model} on {splits.dataset}: trial {best.number} of a sweep, epoch {best.best.epoch + 1}, validation: "
