@@ -183,6 +183,15 @@ def test_three_forms_of_a_table():
     assert '<td class="left">a_b|&lt;i&gt;</td><td><b>0.5</b> ± 0.1</td><td><u>5 %</u></td>' in tables.as_html(table)
 
 
+def test_names_that_latex_would_not_take():
+    rows = [[tables.Cell(name)] for name in ("L3AE, λ_X", "Δω", "[x]", "*", "a [x] *")]
+    lines = tables.latex(tables.Table("T", ["[m]"], rows)).splitlines()
+    assert lines[3] == r"{}[m] \\"
+    assert lines[5:-2] == [
+        rf"{name} \\" for name in (r"L3AE, $\lambda$\_X", r"$\Delta$$\omega$", "{}[x]", "{}*", "a [x] *")
+    ]
+
+
 def test_files_that_pandas_opens(folder):
     run("benchmark", "report", folder)
     results = read_results(folder)

@@ -215,7 +215,8 @@ def latex(table: Table) -> str:
     """The table for a LaTeX document with the package booktabs."""
 
     def line(cells: Sequence[str]) -> str:
-        return f"{' & '.join(cells)} \\\\"
+        row = f"{' & '.join(cells)} \\\\"
+        return "{}" + row if row.startswith(("[", "*")) else row  # which the line before would take for an argument
 
     columns = "l" * table.n_left + "r" * (len(table.head) - table.n_left)
     rows = [[_formed(cell, _latex_text, "\\textbf{{{}}}", "\\underline{{{}}}") for cell in row] for row in table.rows]
@@ -251,9 +252,15 @@ def _formed(cell: Cell, escape: Callable[[str], str], best: str, second: str) ->
     return form.format(escape(cell.text)) + escape(cell.rest)
 
 
+_GREEK = "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ"  # pdfLaTeX knows none of them; the others look like Latin letters
+_GREEK_NAMES = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi "
+    "omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
+)
 _LATEX = str.maketrans(
     {**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
-    | {"^": r"\textasciicircum{}", "±": r"$\pm$", "Δ": r"$\Delta$", "<": r"$<$", ">": r"$>$"}
+    | {"^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$"}
+    | {letter: f"$\\{name}$" for letter, name in zip(_GREEK, _GREEK_NAMES.split(), strict=True)}
 )
 
 
