@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .. import boards
+from .. import boards, html_page
 from ..objective import Objective
 from .results import Results
 from .statistics import by_interactions, over_seeds, ranks
@@ -236,15 +236,9 @@ def latex(table: Table) -> str:
 
 def as_html(table: Table) -> str:
     """The table for a page."""
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        side = [' class="left"' if n < table.n_left else "" for n in range(len(cells))]
-        return f"<tr>{''.join(f'<{tag}{s}>{c}</{tag}>' for s, c in zip(side, cells, strict=True))}</tr>"
-
+    head = [html.escape(name) for name in table.head]
     rows = [[_formed(cell, html.escape, "<b>{}</b>", "<u>{}</u>") for cell in row] for row in table.rows]
-    head = line("th", [html.escape(name) for name in table.head])
-    body = "\n".join(line("td", row) for row in rows)
-    return f"<table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
+    return html_page.table(head, rows, [n < table.n_left for n in range(len(head))])
 
 
 def _formed(cell: Cell, escape: Callable[[str], str], best: str, second: str) -> str:
