@@ -304,7 +304,7 @@ def _write_features(path: Path, side: str, features: Features, ids: pa.Array, ke
                 wanted[:] = True
             if features.once and (wanted & ~new).any():
                 what = batch[0][int(np.flatnonzero(wanted & ~new)[0])].as_py()
-                raise IRLLRecError(f"{features.origin} has two rows of the {side} {what!r}: keep one row a {side}.")
+                raise IRLLRecError(f"{features.origin} has two rows of the {side} {what!r}: keep one of them.")
             repeated += int((wanted & ~new).sum())
             unknown += int((~wanted).sum())
             seen[where[new & (where >= 0)]] = True

@@ -28,7 +28,7 @@ from .geometry import (
     on_the_circle,
     uniformity,
 )
-from .html_page import html_page, plots
+from .html_page import html_page, plots, table_of
 from .scorer import Scorer
 from .titles import titles
 
@@ -37,10 +37,6 @@ _MOST_ITEMS = 3000  # on the map
 _MOST_PAIRS = 50_000  # training interactions whose ends are compared
 _GRID, _REACH = 70, 1.4  # places a side, and half the side
 _LETTERS, _LINE = 320, 60  # of a text under the pointer
-_STYLE = """
-body {font-family: system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; color: #222}
-table {border-collapse: collapse} td, th {padding: .15rem .8rem; text-align: left; border-bottom: 1px solid #ddd}
-"""
 _ANGLES = np.linspace(-np.pi, np.pi, 181)
 
 
@@ -91,7 +87,7 @@ def picture(served: Scorer, path: str, title: str | None = None, how: Map = "tsn
 
 def write_picture(folder: Path, made: Picture, title: str) -> list[Path]:
     """Write ``plot.html``, ``numbers.csv``, ``angles.csv`` and ``items.csv``; they take their places together."""
-    page = html_page(title, _STYLE, _numbers_in_html(made.numbers) + plots(_figures(made)))
+    page = html_page(title, "", _numbers_in_html(made.numbers) + plots(_figures(made)))
     frames = {"numbers": made.numbers, "angles": made.angles, "items": made.items}
     contents = {"plot.html": page, **{f"{name}.csv": frame.to_csv(index=False) for name, frame in frames.items()}}
     paths = [folder / name for name in contents]
@@ -248,4 +244,4 @@ def _numbers_in_html(numbers: pd.DataFrame) -> str:
         "that of any two; uniformity is log mean exp(-2 d²) over all pairs, the lower, the more evenly they are "
         "spread. Of a sample of n.</p>"
     )
-    return said + numbers.to_html(index=False, border=0, na_rep="", float_format=lambda value: f"{value:.4f}")
+    return said + table_of(numbers)

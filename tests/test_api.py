@@ -234,7 +234,7 @@ def test_columns_by_name_and_texts_in_three_forms():
     assert first["because_of"] is None and type(found[0]["because_of"][~own].iloc[0]) is int
 
 
-def test_embeddings_in_three_forms():
+def test_embeddings_in_four_forms():
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(4, 12))
     vectors = (centres[KIND] + 0.1 * rng.normal(size=(N_ITEMS, 12))).astype(np.float32)
@@ -242,6 +242,7 @@ def test_embeddings_in_three_forms():
         dict(enumerate(vectors)),
         (np.arange(N_ITEMS), vectors),
         pd.DataFrame(vectors, index=pd.Index(np.arange(N_ITEMS))),
+        pd.DataFrame(vectors[::-1]).assign(item=np.arange(N_ITEMS)[::-1]),  # numbers of rows are other items' ids
     ]
     found = [fit(tastes(), texts(), item_embeddings=form, model="AlphaRec", **QUICK) for form in forms]
     tables = [made.recommend(k=3, explain=True) for made in found]
@@ -516,6 +517,21 @@ WRONG = {
         {"item_texts": pd.concat([texts(), texts().head(1)])},
         "item_texts has two rows of the item '0'",
     ),
+    "two texts of an item with embeddings": (
+        {
+            "item_texts": pd.concat([texts(), texts().head(1)]),
+            "item_embeddings": (range(N_ITEMS), np.eye(N_ITEMS)),
+        },
+        "item_texts has two rows of the item '0': keep one of them",
+    ),
+    "texts that are dictionaries": (
+        {"item_texts": texts().assign(details=[{"a": 1}] * N_ITEMS)},
+        r"item_texts, column details, is of type struct<a: int64>, where words, lists of words or numbers",
+    ),
+    "texts that are lists of dictionaries": (
+        {"item_texts": texts().assign(details=[[{"a": 1}]] * N_ITEMS)},
+        "item_texts, column details, is of type list<",
+    ),
     "texts of other items": ({"item_texts": {"x": "words"}}, "item_texts shares no item id with the reviews"),
     "users' texts alone": ({"user_texts": {1: "words"}}, "user_texts and no item_texts"),
     "texts beside embeddings": (
@@ -525,6 +541,10 @@ WRONG = {
     "unseen without texts": ({"keep_unseen": True}, "keep_unseen takes users and items from their texts"),
     "embeddings of two widths": ({"item_embeddings": {1: [1.0], 2: [1.0, 2.0]}}, "no vectors of numbers of one width"),
     "embeddings that are none": ({"item_embeddings": {1: [np.inf]}}, "item_embeddings"),
+    "embeddings with ids that are fractions": (
+        {"item_embeddings": pd.DataFrame({"item_id": [0.5], "d": [1.0]})},
+        "item_embeddings, column item_id, is of type double",
+    ),
     "embeddings without ids": ({"item_embeddings": np.ones((3, 2))}, "item_embeddings is a ndarray"),
 }
 

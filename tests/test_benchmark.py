@@ -21,6 +21,7 @@ from recbole_irllrec.benchmark.execute import execute
 from recbole_irllrec.benchmark.plan import (
     Options,
     continued,
+    named,
     read_variants,
     referred,
     rows,
@@ -29,6 +30,7 @@ from recbole_irllrec.benchmark.plan import (
     with_tables,
 )
 from recbole_irllrec.benchmark.results import begin, read_plan, read_results, write_plan
+from recbole_irllrec.cli.options import listed
 from recbole_irllrec.data.training import TrainingTokens
 from recbole_irllrec.runs import config_of, load_splits, progress
 from recbole_irllrec.runs.fingerprints import default_tables, fingerprint
@@ -437,6 +439,7 @@ def test_runs_from_before_a_mend_are_not_taken_for_those_after_it(monkeypatch):
         (["--models", "BPR[metrics=5]"], "metrics is not a setting of the model, but of the data"),
         (["--models", "BPR[learning_rate]"], "says 'learning_rate': write setting=value"),
         (["--models", "BPR[learning_rate=1"], "does not end with its bracket"),
+        (["--models", "IRLLRec[fusion='gate]"], r"""says "fusion='gate": write setting=value"""),
         (
             ["--models", "IRLLRec[profile_weight=-1]"],
             r"The row IRLLRec\[.*\]: The setting profile_weight .* is -1",
@@ -472,6 +475,13 @@ def test_refused(here, capsys, monkeypatch, more, words):
     Path("wrong/NGCF.yaml").write_text("node_dropuot: {choice: [0, 0.1]}")
     assert re.search(words, refusal(capsys, *ARGUMENTS, *more))
     assert not Path("results").exists()
+
+
+def test_lists_in_the_brackets_of_a_row():
+    names = ["MultiVAE[mlp_hidden_size=[600,300]]", "M[a=1,b=[[1,2],[3]],c=x]", "BPR"]
+    assert listed(", ".join(names)) == names
+    found = [named(name).settings for name in names]
+    assert found == [{"mlp_hidden_size": [600, 300]}, {"a": 1, "b": [[1, 2], [3]], "c": "x"}, {}]
 
 
 def test_a_split_that_the_settings_do_not_name_is_not_drawn_anew(tmp_path, capsys):

@@ -180,7 +180,18 @@ def test_three_forms_of_a_table():
     ]
     assert r"a\_b|$<$i$>$ & \textbf{0.5} $\pm$ 0.1 & \underline{5 \%} & 0 \\" in tables.latex(table)
     assert tables.latex(table).index(r"\toprule") < tables.latex(table).index(r"\midrule")
-    assert '<td class="left">a_b|&lt;i&gt;</td><td><b>0.5</b> ± 0.1</td><td><u>5 %</u></td>' in tables.as_html(table)
+    page = tables.as_html(table)
+    assert '<tr><th scope="col" class="left">model</th><th scope="col">x</th>' in page
+    assert '<th scope="row" class="left">a_b|&lt;i&gt;</th><td><b>0.5</b> ± 0.1</td><td><u>5 %</u></td>' in page
+
+
+def test_names_that_latex_would_not_take():
+    rows = [[tables.Cell(name)] for name in ("L3AE, λ_X", "Δω", "[x]", "*", "a [x] *")]
+    lines = tables.latex(tables.Table("T", ["[m]"], rows)).splitlines()
+    assert lines[3] == r"{}[m] \\"
+    assert lines[5:-2] == [
+        rf"{name} \\" for name in (r"L3AE, $\lambda$\_X", r"$\Delta$$\omega$", "{}[x]", "{}*", "a [x] *")
+    ]
 
 
 def test_files_that_pandas_opens(folder):

@@ -1,6 +1,7 @@
 """A language model writes texts: over a real server, with all that goes wrong with one."""
 
 import json
+import re
 import sqlite3
 
 import command
@@ -554,6 +555,14 @@ def test_a_dry_run_sends_and_writes_nothing_and_needs_no_key(tmp_path, run, serv
     run("--max-requests", "3")
     done = run("--dry-run")
     assert next(line for line in done.stdout.splitlines() if line.startswith("│ items")).split("│")[2].strip() == "2"
+
+
+def test_brackets_in_ids_are_no_markup(tmp_path, run):
+    write_dataset(tmp_path, reviews=False)
+    for file in (tmp_path / "shop").iterdir():
+        file.write_text(re.sub(r"\bi(\d)\t", r"i[/\1]\t", file.read_text()))
+    done = run("--dry-run")
+    assert done.returncode == 0 and "the first item prompt: i[/" in done.stdout
 
 
 def test_requests_keep_to_the_pace(tmp_path, run, server):

@@ -15,6 +15,7 @@ from test_api import QUICK, Trap, fitted, tastes  # noqa: F401  (a fixture)
 
 from recbole_irllrec import IRLLRecError, fit, load, load_from_hub
 from recbole_irllrec.api import Model
+from recbole_irllrec.api.hub import push
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -171,3 +172,9 @@ def test_what_the_hub_does_not_have(hub, tmp_path):
     for name in ("somebody/nothing", "not a name"):
         with pytest.raises(IRLLRecError, match=f"The hub does not give or take {name}"):
             load_from_hub(name, endpoint=hub.address, cache_dir=tmp_path, token=False)
+
+
+def test_a_hub_that_is_not_there(tmp_path):
+    pytest.importorskip("huggingface_hub")
+    with pytest.raises(IRLLRecError, match=r"The hub does not give or take a/b \(.*Connection refused"):
+        push(tmp_path, "a/b", endpoint="http://127.0.0.1:9", token=False)

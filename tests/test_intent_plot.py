@@ -129,6 +129,10 @@ def test_the_example_of_the_help(drawn, trained, small):
 def test_the_page_asks_nobody_for_anything(drawn, small):
     page = (drawn / "plot.html").read_text()
     assert titles_of(small)["i0"] in page and not re.search(r'<(?:script|link)[^>]*(?:src|href)="(?!data:)', page)
+    assert (
+        '<th scope="col" class="left">measure</th>' in page and '<th scope="row" class="left">uniformity</th>' in page
+    )
+    assert "prefers-color-scheme: dark" in page and "overflow-x: auto" in page
     seen = look_at(drawn / "plot.html", ("GPU stall", "WebGL"))
     assert seen.requests == [] and seen.console == []
     # not where plotly's own styles name it

@@ -24,6 +24,7 @@ from trained import NO_TEXT, train
 
 from recbole_irllrec import IRLLRecError, explain, recommend
 from recbole_irllrec.cli import app
+from recbole_irllrec.cli.recommend import _show as show
 from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.recommend import SCHEMA, Ranker, Recommendations, ids_of, read_tokens, write_tables
 from recbole_irllrec.serving import serve
@@ -193,6 +194,12 @@ def test_shown_on_the_screen(checkpoint, irllrec, monkeypatch):
     assert status == 0 and "User u19" in out and "User u1" in out and "title: the " in out and "[item " in out
     status, out, _err = irllrec("recommend", checkpoint, "--users", "all", "-k", 1)
     assert status == 0 and out.count("User ") == 10 and "The first 10 of 120 users" in out
+
+
+@pytest.mark.parametrize("user", ["x[b]", "[anna]", "a[/b]"])
+def test_brackets_in_ids_are_no_markup(user, capsys):
+    show(pa.table({"user": [user], "rank": [1], "item": [user], "score": [0.5]}), explain=False)
+    assert f"User {user}" in (said := capsys.readouterr().out) and f" {user} " in said
 
 
 # ---- why -------------------------------------------------------------------------------------------------------------

@@ -99,6 +99,9 @@ def test_the_best_on_validation_is_tested_and_can_be_run_again(one_ray, tmp_path
     assert list(table["trial"]) == [1, 2, 3]
     assert {"status", "best_epoch", "seconds", "ndcg@10", "loss ranking", "ranking_loss", "reason"} <= set(table)
     assert not [name for name in table if "test" in name]
+    written = (folder.path / "report.html").read_text()
+    assert f'<tr><th scope="row">2020</th><td>{found["seeds"]["best_epoch"].iloc[0]}</td><td>' in written
+    assert "prefers-color-scheme: dark" in written and "overflow-x: auto" in written
     # a machine without a graphics card draws slowly, and the browser says so
     page = look_at(folder.path / "report.html", notices=("GL Driver Message", "software WebGL"))
     assert not page.console and not page.requests

@@ -75,7 +75,8 @@ def fit(
             words or numbers, which go into no text; or a mapping or series from ids to texts.
         user_texts: the same of users.
         item_embeddings: embeddings of the items' texts, made without interactions: a mapping from ids to vectors, a
-            data frame with ids as its index and a column a dimension, or ids [n] and an array [n, dim].
+            data frame with a row an item, its id in a column or in the index, and a column a dimension, or ids [n] and
+            an array [n, dim].
         user_embeddings: the same of users; without them users have the mean of their items' embeddings.
         model: the name of a model of ours or of a general recommender of RecBole.
         user, item, rating, timestamp: the columns; None for ``user_id`` or ``user``, ``item_id`` or ``item``, and
@@ -103,8 +104,8 @@ def fit(
     if keep_unseen and not texts:
         raise IRLLRecError("keep_unseen takes users and items from their texts, of which there are none: give texts.")
     tables = {
-        side: read_embeddings(given, side, texts[side].texts if side in texts else None)
-        for side, given in (("item", item_embeddings), ("user", user_embeddings))
+        side: read_embeddings(given, side, id_name, texts[side].texts if side in texts else None)
+        for side, given, id_name in (("item", item_embeddings, item), ("user", user_embeddings, user))
         if given is not None
     }
     _refuse_lone_users(texts, tables)

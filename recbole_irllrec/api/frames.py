@@ -26,7 +26,7 @@ from ..text.profiles import item_texts
 
 Frame: TypeAlias = Any  # a data frame, a sparse matrix, or a pair of arrays
 GivenTexts: TypeAlias = Any  # a data frame, or a mapping or series from ids to texts
-Embeddings: TypeAlias = Any  # a mapping from ids to vectors, a data frame with ids as index, or ids and an array
+Embeddings: TypeAlias = Any  # a mapping from ids to vectors, a data frame, or ids and an array
 
 _TEXT = "description"  # the field of texts that come without a name
 
@@ -157,7 +157,18 @@ def _with_different_columns(frame: pd.DataFrame, origin: str) -> pd.DataFrame:
 
 def _strings(values: pd.Series, origin: str) -> pa.Array:
     """[n] strings, empty where a value is missing."""
-    return pc.fill_null(pc.cast(arrow_column(values, origin), pa.string()), "")
+    return pc.fill_null(_cast(values, pa.string(), origin), "")
+
+
+def _cast(values: pd.Series, kind: pa.DataType, origin: str) -> pa.Array:
+    array = arrow_column(values, origin)
+    try:
+        return pc.cast(array, kind)
+    except pa.ArrowException:
+        raise IRLLRecError(
+            f"{origin}, column {values.name}, is of type {array.type}, where words, lists of words or numbers are "
+            f"expected: convert it, or leave it out."
+        ) from None
 
 
 # ---- texts -----------------------------------------------------------------------------------------------------------
@@ -168,7 +179,7 @@ class Described(NamedTuple):
 
     features: Features
     ids: Ids
-    texts: pd.Series  # of each row, made of its words; the index is what the ids are called
+    texts: pd.Series  # of each id, made of its words; the index is what the ids are called
 
 
 def frame_of_new_items(given: GivenTexts) -> pd.DataFrame:
@@ -211,10 +222,9 @@ def read_texts(given: GivenTexts, side: str, id_name: str | None, taken: set[str
     """
     origin = f"{side}_texts"
     frame = _frame_of_texts(given, origin)
-    tried = [*([id_name] if id_name else []), f"{side}_id", side]
-    values = id_column(frame, tried, origin)
+    values = id_column(frame, _tried(side, id_name), origin)
     names = id_names(values, origin)
-    used = next((name for name in tried if name in frame), None)
+    used = _used(frame, side, id_name)
     columns = {str(name): _feature(frame[name], origin) for name in frame if name != used}
     fields = fields_of(Path(origin), {name: is_number for name, (_, is_number) in columns.items()}, side, taken)
     words = {
@@ -229,7 +239,18 @@ def read_texts(given: GivenTexts, side: str, id_name: str | None, taken: set[str
         )
     batch = pa.record_batch([pa.array(names, pa.string()), *(array for array, _ in columns.values())], ["", *fields])
     said = pd.DataFrame({field: _joined(array) for field, array in words.items()}, index=pd.Index(names))
+    said = said[~said.index.duplicated()]  # `convert` refuses repeated ids
     return Described(Features(fields, [batch], Path(origin), once=True), Ids.of(values, names), item_texts(said))
+
+
+def _tried(side: str, id_name: str | None) -> list[str]:
+    """The columns that ids may stand in, the first that is there before others."""
+    return [*([id_name] if id_name else []), f"{side}_id", side]
+
+
+def _used(frame: pd.DataFrame, side: str, id_name: str | None) -> str | None:
+    """The column that ids stand in; None where there is none of them."""
+    return next((name for name in _tried(side, id_name) if name in frame), None)
 
 
 def _feature(values: pd.Series, origin: str) -> tuple[pa.Array, bool]:
@@ -239,7 +260,7 @@ def _feature(values: pd.Series, origin: str) -> tuple[pa.Array, bool]:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         return numbers(pc.cast(array, pa.float64())), True
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        lists = pc.cast(array, pa.list_(pa.string()))
+        lists = _cast(values, pa.list_(pa.string()), origin)
         return pc.if_else(pc.is_valid(lists), lists, pa.scalar([], lists.type)), False
     return _strings(values, origin), False
 
@@ -253,13 +274,14 @@ def _joined(array: pa.Array) -> np.ndarray:
 # ---- embeddings ------------------------------------------------------------------------------------------------------
 
 
-def read_embeddings(given: Embeddings, side: str, texts: pd.Series | None) -> IntentTable:
+def read_embeddings(given: Embeddings, side: str, id_name: str | None, texts: pd.Series | None) -> IntentTable:
     """Read embeddings of users or items.
 
     Args:
-        given: a mapping from ids to vectors of one width; or a data frame with ids as its index and a column a
-            dimension; or a pair, ids [n] and an array [n, dim].
+        given: a mapping from ids to vectors of one width; or a data frame with a row an id, which stands in a column or
+            in the index, and a column a dimension; or a pair, ids [n] and an array [n, dim].
         side: "user" or "item".
+        id_name: as of `read_texts`.
         texts: what was embedded, by the names of ids, where that is known.
 
     Raises:
@@ -269,7 +291,9 @@ def read_embeddings(given: Embeddings, side: str, texts: pd.Series | None) -> In
     ids: Any
     rows: Any
     if isinstance(given, pd.DataFrame):
-        ids, rows = given.index, given.to_numpy()
+        used = _used(given, side, id_name)
+        frame = given if used is None else _with_different_columns(given, origin).set_index(used)
+        ids, rows = frame.index, frame.to_numpy()
     elif isinstance(given, Mapping):
         ids, rows = pd.Index([*given]), [*given.values()]
     elif isinstance(given, tuple | list) and len(given) == 2:
@@ -283,7 +307,8 @@ def read_embeddings(given: Embeddings, side: str, texts: pd.Series | None) -> In
         array = array if array.dtype == np.float16 else array.astype(np.float32)
     except (TypeError, ValueError):
         raise IRLLRecError(f"{origin} are no vectors of numbers of one width: give [ids, dim] numbers.") from None
-    names = id_names(pd.Series(ids, name="id").reset_index(drop=True), origin)
+    column = pd.Series(ids, name=getattr(ids, "name", None) or "id")
+    names = id_names(column.reset_index(drop=True), origin)
     words = None if texts is None else texts.reindex(names, fill_value="").to_numpy()
     tokens = escape_tokens(pa.array(names, pa.string())).to_numpy(zero_copy_only=False)
     source: Literal["features"] | None = "features" if side == "item" else None  # users' may know what is held out

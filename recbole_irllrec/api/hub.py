@@ -79,7 +79,10 @@ def _talking(repo_id: str) -> Iterator[Any]:
         raise IRLLRecError('The hub needs the package huggingface_hub: pip install "recbole-irllrec[hub]".') from None
     try:
         yield hub
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:
+        known = HfHubHTTPError | HFValidationError | LocalEntryNotFoundError | OSError
+        if not (isinstance(error, known) or type(error).__module__.startswith("httpx")):  # what it speaks by
+            raise
         reason = " ".join(str(error).split())[:300].rstrip(".")
         raise IRLLRecError(
             f"The hub does not give or take {repo_id} ({reason}): check the name, the connection and the token "

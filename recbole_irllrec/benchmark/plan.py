@@ -30,6 +30,7 @@ from ..runs.space import (
     tunable,
 )
 from ..runs.splits import FAKES, FAKES_SEED, Settings, Splits, refuse_other_kinds
+from ..settings.files import parted
 from .results import Plan
 
 TRIAL_SEED = 0  # runs have 1, 2, …
@@ -151,11 +152,14 @@ def named(text: str) -> Variant:
     if not changes.endswith("]"):
         raise IRLLRecError(f"The row {text} does not end with its bracket: write MODEL[setting=value,setting=value].")
     settings: Settings = {}
-    for change in changes[:-1].split(","):
-        setting, equals, value = (part.strip() for part in change.partition("="))
-        if not equals or not value:
+    for change in parted(changes[:-1]):
+        setting, _, value = (part.strip() for part in change.partition("="))
+        try:
+            settings[setting] = yaml.load(value, Loader=SettingsLoader)
+        except (yaml.YAMLError, ValueError):  # the latter of dates
+            value = ""
+        if not value:
             raise IRLLRecError(f"The row {text} says {change!r}: write setting=value, parted by commas.")
-        settings[setting] = yaml.load(value, Loader=SettingsLoader)
     return Variant(text, model, settings)
 
 

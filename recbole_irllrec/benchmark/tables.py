@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .. import boards
+from .. import boards, html_page
 from ..objective import Objective
 from .results import Results
 from .statistics import by_interactions, over_seeds, ranks
@@ -215,7 +215,8 @@ def latex(table: Table) -> str:
     """The table for a LaTeX document with the package booktabs."""
 
     def line(cells: Sequence[str]) -> str:
-        return f"{' & '.join(cells)} \\\\"
+        row = f"{' & '.join(cells)} \\\\"
+        return "{}" + row if row.startswith(("[", "*")) else row  # which the line before would take for an argument
 
     columns = "l" * table.n_left + "r" * (len(table.head) - table.n_left)
     rows = [[_formed(cell, _latex_text, "\\textbf{{{}}}", "\\underline{{{}}}") for cell in row] for row in table.rows]
@@ -235,15 +236,9 @@ def latex(table: Table) -> str:
 
 def as_html(table: Table) -> str:
     """The table for a page."""
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        side = [' class="left"' if n < table.n_left else "" for n in range(len(cells))]
-        return f"<tr>{''.join(f'<{tag}{s}>{c}</{tag}>' for s, c in zip(side, cells, strict=True))}</tr>"
-
+    head = [html.escape(name) for name in table.head]
     rows = [[_formed(cell, html.escape, "<b>{}</b>", "<u>{}</u>") for cell in row] for row in table.rows]
-    head = line("th", [html.escape(name) for name in table.head])
-    body = "\n".join(line("td", row) for row in rows)
-    return f"<table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
+    return html_page.table(head, rows, [n < table.n_left for n in range(len(head))])
 
 
 def _formed(cell: Cell, escape: Callable[[str], str], best: str, second: str) -> str:
@@ -251,9 +246,15 @@ def _formed(cell: Cell, escape: Callable[[str], str], best: str, second: str) ->
     return form.format(escape(cell.text)) + escape(cell.rest)
 
 
+_GREEK = "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ"  # pdfLaTeX knows none of them; the others look like Latin letters
+_GREEK_NAMES = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi "
+    "omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
+)
 _LATEX = str.maketrans(
     {**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
-    | {"^": r"\textasciicircum{}", "±": r"$\pm$", "Δ": r"$\Delta$", "<": r"$<$", ">": r"$>$"}
+    | {"^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$"}
+    | {letter: f"$\\{name}$" for letter, name in zip(_GREEK, _GREEK_NAMES.split(), strict=True)}
 )
 
 

@@ -157,11 +157,12 @@ def generate(
 def _print_estimate(sides: dict, options: "Options") -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     for side, one in sides.items():
         if one.example:
-            console.rule(f"the first {side} prompt: {one.example.token}, {one.example.tokens} tokens")
+            console.rule(Text(f"the first {side} prompt: {one.example.token}, {one.example.tokens} tokens"))
             console.print(one.example.system, one.example.user, sep="\n", markup=False, highlight=False)
     table = Table(
         title=f"To be asked of {options.model}",
@@ -195,8 +196,9 @@ def _print_estimate(sides: dict, options: "Options") -> None:
 def _print_summary(summary: "Summary", path: Path) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"Answers in {path}")
+    table = Table(title=Text(f"Answers in {path}"))
     for name in ("", "answered", "failed"):
         table.add_column(name, justify="right" if name else "left")
     for side in ("item", "user"):

@@ -1,6 +1,5 @@
 """Options that several commands share, so that they read alike everywhere."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -201,8 +200,10 @@ Track = Annotated[
 
 
 def listed(text: str) -> list[str]:
-    """What stands between the commas, of which those in brackets part nothing."""
-    return [name.strip() for name in re.split(r",(?![^\[]*\])", text) if name.strip()]
+    """The names that stand between commas."""
+    from ..settings.files import parted
+
+    return [name for name in parted(text) if name]
 
 
 def numbers(option: str, text: str) -> list[float]:

@@ -283,7 +283,7 @@ def _show(recommendations: "pa.Table", explain: bool) -> None:
 
     console = Console()
     for user, rows in recommendations.to_pandas().groupby("user", sort=False):
-        table = Table(title=f"User {user}", title_justify="left")
+        table = Table(title=Text(f"User {user}"), title_justify="left")
         table.add_column("rank", justify="right")
         table.add_column("item", overflow="fold")
         table.add_column("score", justify="right")

@@ -1,4 +1,4 @@
-"""The YAML files of settings that a command is given; read without RecBole, which takes seconds to import."""
+"""What a command is given of settings, in YAML files above all; read without RecBole, which takes seconds to import."""
 
 import os
 import shlex
@@ -21,6 +21,18 @@ def paths_in(config_files: str) -> list[Path]:
         return [Path(path) for path in shlex.split(config_files)]
     except ValueError:
         raise IRLLRecError(f"The files of settings are {config_files!r}: close the quote, or escape it.") from None
+
+
+def parted(text: str) -> list[str]:
+    """What stands between the commas, of which those in brackets part nothing."""
+    parts, depth = [""], 0
+    for sign in text:
+        depth += (sign == "[") - (sign == "]")
+        if sign == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return [part.strip() for part in parts]
 
 
 def run_command(model: str, dataset: str, files: Sequence[str | os.PathLike[str]]) -> str:

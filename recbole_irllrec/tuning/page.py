@@ -7,15 +7,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from ..html_page import html_page, plots
+from ..html_page import html_page, plots, table_of
 from .plan import Checked
 from .records import FAILED, Trial
 
-_STYLE = """
-body {font-family: system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; color: #222}
-table {border-collapse: collapse} td, th {padding: .15rem .8rem; text-align: left; border-bottom: 1px solid #ddd}
-code {background: #f3f3f3; padding: .15rem .3rem; overflow-wrap: anywhere}
-"""
 _MISSING = "not drawn"
 _FEWEST = 4  # trials that an importance can be computed from
 
@@ -52,14 +47,10 @@ def page(
         f"<p>{len(table)} trials ({counts}), chosen by {html.escape(objective.title)} on "
         f"validation. Best: trial {best.number}. Test metrics are those of the best settings alone.</p>"
         f"<p>Again: <code>{html.escape(command)}</code></p>"
-        f"<h2>Best settings</h2>{_table(pd.DataFrame(best.settings.items(), columns=['setting', 'value']))}"
-        f"<h2>Validation and test, by seed</h2>{_table(seeds)}<p>{html.escape(compared)}</p>"
+        f"<h2>Best settings</h2>{table_of(pd.DataFrame(best.settings.items(), columns=['setting', 'value']))}"
+        f"<h2>Validation and test, by seed</h2>{table_of(seeds)}<p>{html.escape(compared)}</p>"
     )
-    return html_page(title, _STYLE, head + plots(figures))
-
-
-def _table(rows: pd.DataFrame) -> str:
-    return rows.to_html(index=False, border=0, na_rep="", float_format=lambda value: f"{value:.4g}")
+    return html_page(title, "", head + plots(figures))
 
 
 def _parallel(good: pd.DataFrame, names: list[str], metric: str, bigger: bool) -> go.Figure:
