@@ -37,16 +37,13 @@ code { background: #f3f3f3; padding: .15rem .3rem; overflow-wrap: anywhere; }
 """
 
 
-def html_page(title: str, style: str, body: str) -> str:
-    """A whole page; the title, as plain text, is its heading, too.
-
-    Its style is that of all pages with tables and plots, which lies above ``style``.
-    """
+def html_page(title: str, body: str) -> str:
+    """A whole page; the title, as plain text, is its heading, too."""
     title = html.escape(title)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'  # else phones take it for a wide one
-        f'<link rel="icon" href="data:,"><style>{style}{_STYLE}</style></head>\n'  # else browsers ask for an icon
+        f'<link rel="icon" href="data:,"><style>{_STYLE}</style></head>\n'  # else browsers ask for an icon
         f"<body>\n<h1>{title}</h1>\n{body}\n</body>\n</html>\n"
     )
 

@@ -87,7 +87,7 @@ def picture(served: Scorer, path: str, title: str | None = None, how: Map = "tsn
 
 def write_picture(folder: Path, made: Picture, title: str) -> list[Path]:
     """Write ``plot.html``, ``numbers.csv``, ``angles.csv`` and ``items.csv``; they take their places together."""
-    page = html_page(title, "", _numbers_in_html(made.numbers) + plots(_figures(made)))
+    page = html_page(title, _numbers_in_html(made.numbers) + plots(_figures(made)))
     frames = {"numbers": made.numbers, "angles": made.angles, "items": made.items}
     contents = {"plot.html": page, **{f"{name}.csv": frame.to_csv(index=False) for name, frame in frames.items()}}
     paths = [folder / name for name in contents]

@@ -21,26 +21,6 @@ from . import plots, tables
 from .results import Results
 from .statistics import over_seeds, paired_tests
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-h1, h2 { overflow-wrap: anywhere; line-height: 1.25; }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-table { display: block; overflow-x: auto; }
-th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th { border-bottom: 2px solid #222; white-space: normal; }
-.left { text-align: left; white-space: normal; }
-dt { font-weight: 600; margin-top: .5rem; }
-dd { margin: 0; overflow-wrap: anywhere; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }
-.plotly-graph-div { background: #fff; }
-@media (prefers-color-scheme: dark) {
-  body { background: #181a1d; color: #ddd; }
-  a { color: #8ab4f8; }
-  th, td { border-color: #444; }
-  th { border-color: #aaa; }
-}
-"""
-
 
 def write_report(results: Results, folder: Path) -> list[Path]:
     """Make all that a benchmark's folder offers to readers anew from its stored runs; returns the files."""
@@ -160,7 +140,7 @@ def page(
     commands = html.escape("\n".join(results.plan["commands"]))
     measured = f"<h2>How it was measured</h2>\n<dl>{''.join(told)}<dt>Commands</dt><dd><pre>{commands}</pre></dd></dl>"
     body = "\n".join([*map(section, first), html_page.plots(figures, _below), *map(section, others), measured])
-    return html_page.html_page(title, _STYLE, body)
+    return html_page.html_page(title, body)
 
 
 def _below(title: str, figure: Figure) -> str:

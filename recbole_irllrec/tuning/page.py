@@ -50,7 +50,7 @@ def page(
         f"<h2>Best settings</h2>{table_of(pd.DataFrame(best.settings.items(), columns=['setting', 'value']))}"
         f"<h2>Validation and test, by seed</h2>{table_of(seeds)}<p>{html.escape(compared)}</p>"
     )
-    return html_page(title, "", head + plots(figures))
+    return html_page(title, head + plots(figures))
 
 
 def _parallel(good: pd.DataFrame, names: list[str], metric: str, bigger: bool) -> go.Figure:
