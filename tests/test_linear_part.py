@@ -14,7 +14,7 @@ from trained import ALIGNMENT, SETTINGS, train
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.export import vectors
-from recbole_irllrec.model import linear, linear_part
+from recbole_irllrec.model import linear
 from recbole_irllrec.model.linear_part import LinearPart
 from recbole_irllrec.serving import serve
 from recbole_irllrec.settings import schemas
@@ -155,7 +155,7 @@ def test_it_is_served_without_texts_and_not_in_vectors_to_export(trained, caplog
 
 
 def test_more_items_than_memory_holds_are_refused_before_an_epoch(trained, monkeypatch):
-    monkeypatch.setattr(linear_part, "_MATRICES", 10**9)
+    monkeypatch.setattr(linear, "matrices_held", lambda *_: 10**9)
     with pytest.raises(IRLLRecError, match=r"of 150 items needs 9\d{4} GB .* set linear_weight to 0"):
         trained.checkpoint("IRLLRec", epochs=3, **LINEAR)
 

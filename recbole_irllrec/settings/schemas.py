@@ -215,7 +215,9 @@ class LinearSettings(Part):
     """A closed form whose scores are added to the encoder's; before the alignment's part among a class's bases."""
 
     part = "linear"
-    AUTO_WEIGHT: ClassVar[float] = 1.5  # where it is affordable: while weights of 20,000 items are found, 5 GB are held
+    AUTO_WEIGHT: ClassVar[float] = (
+        1.5  # where it is affordable: weights of 20,000 items take 5 to 13 GB while they are found
+    )
 
     linear_weight: Annotated[float, Weight] | Literal["auto"]
     linear_reg_weight: float = Field(gt=0, allow_inf_nan=False)
