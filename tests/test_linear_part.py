@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recbole.config import Config
 from scipy.sparse import csr_matrix
 from trained import ALIGNMENT, SETTINGS, train
 
@@ -19,6 +20,7 @@ from recbole_irllrec.model.linear_part import LinearPart
 from recbole_irllrec.serving import serve
 from recbole_irllrec.settings import schemas
 from recbole_irllrec.settings.schemas import LinearSettings
+from recbole_irllrec.settings.sources import read_settings
 
 LINEAR = {"linear_weight": 1.0, "linear_text_weight": 5.0, "linear_neighbours": 40}
 
@@ -185,6 +187,17 @@ def test_a_checkpoint_from_before_has_no_linear_part(trained, tmp_path):
         del state["config"]["settings"][name]
     torch.save(state, old := tmp_path / "old.pth")
     torch.testing.assert_close(serve(old).score(torch.arange(1, 9)), serve(checkpoint).score(torch.arange(1, 9)))
+
+
+def test_auto_asks_for_no_text_where_nothing_else_does(small):
+    """Unlike a weight that somebody gave."""
+    given = {**small, **dict.fromkeys(ALIGNMENT, 0)}
+    for weight, kinds in (("auto", ()), (1.0, ("profile",))):
+        found = read_settings(Config("IRLLRec", "small", config_dict=given | {"linear_weight": weight}))
+        resolved = found.of_data(150)
+        assert (resolved.text_kinds, resolved.linear_weight > 0, found.text_kinds) == (kinds, True, kinds)
+    found = read_settings(Config("IRLLRec", "small", config_dict={**small, "linear_weight": "auto"})).of_data(150)
+    assert found.linear_text_weight > 0
 
 
 @pytest.mark.parametrize(("most", "model"), [(150, "IRLLRec"), (149, "IRLLRec"), (150, "IRLLRecSimGCL")])

@@ -1,6 +1,6 @@
 """Linear recommenders in closed form: from the interactions, and embeddings of the items' texts, to item-item weights.
 
-A user with interactions x scores items by x B. Of m items, a few matrices [m, m] are held at once (`matrices_held`), and
+A user with interactions x scores items by x B. Of m items, a few matrices [m, m] are held at once (`matrices_held`) and
 no matrix is inverted that is larger than the interactions have rows or columns, whichever are fewer. What texts
 contribute has the rank of their width and is never written out.
 """

@@ -232,7 +232,10 @@ class LinearSettings(Part):
         return super().text_kinds or ("profile",) * reads_text
 
     def of_data(self, n_items: int) -> Self:
-        return super().of_data(n_items)._resolved("linear_weight", n_items, few=self.AUTO_WEIGHT, many=0.0)
+        found = super().of_data(n_items)._resolved("linear_weight", n_items, few=self.AUTO_WEIGHT, many=0.0)
+        if found.text_kinds == self.text_kinds:
+            return found
+        return found.model_copy(update={"linear_text_weight": 0.0})
 
     @classmethod
     def without_text(cls) -> dict[str, float]:
