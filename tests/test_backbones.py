@@ -254,6 +254,21 @@ def test_a_batch_of_single_items_has_negatives_by_its_labels():
     assert len(drawn) == 6 and ((drawn >= N_USERS) & (drawn < N_USERS + N_ITEMS)).all()
 
 
+@pytest.mark.parametrize("name", ["IRLLRecBPR", "IRLLRecNGCF"])
+def test_a_recommender_is_aligned_under_autocast(name):
+    model = make(name)
+    exact = loss(model)
+    with torch.autocast(device_type="cpu"):
+        mixed = loss(model)
+    torch.testing.assert_close(mixed, exact, rtol=5e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["DiffRec", "LDiffRec"])
+def test_a_recommender_of_whole_rows_is_refused(name, small):
+    with pytest.raises(IRLLRecError, match=f"{name} cannot wear the alignment, because it learns from whole rows"):
+        run_recbole(model=f"IRLLRec{name}", dataset="small", config_dict={"state": "ERROR", **small})
+
+
 @pytest.mark.parametrize("name", ["EASE", "Pop", "ItemKNN", "MultiVAE"])
 def test_a_recommender_without_embeddings_is_refused(name, small):
     with pytest.raises(IRLLRecError, match=f"{name} cannot wear the alignment, because it has no embeddings"):

@@ -82,7 +82,7 @@ def test_an_item_without_interactions_has_the_column_that_its_text_says(case, se
     np.testing.assert_allclose(of_texts @ new, there.weights[:-1, -1].numpy(), atol=1e-9)
 
 
-def part(interactions, text, n_kept: int) -> LinearPart:
+def part(interactions, text, n_kept: int, dtype=torch.float32) -> LinearPart:
     values = {
         "linear_weight": 1.0,
         "linear_reg_weight": 3.0,
@@ -92,7 +92,7 @@ def part(interactions, text, n_kept: int) -> LinearPart:
     }
     padded = csr_matrix(np.pad(interactions, ((1, 0), (1, 0))))
     made = LinearPart(LinearSettings(**values), padded, (torch.from_numpy(text).float(), torch.ones(len(text)).bool()))
-    made.solve()
+    made.to(dtype).solve()
     return made
 
 
@@ -117,6 +117,16 @@ def test_the_strongest_weights_are_kept_and_scores_are_standardised(case, n_kept
         weakest = np.where(less > 0, less * scale, np.inf).min(axis=1)
         left_out = np.where(less > 0, 0, full)
         assert (left_out.max(axis=1) <= weakest + 1e-4 * full.max()).all()
+
+
+def test_a_model_in_double_precision_has_the_same_weights():
+    rng = np.random.default_rng(0)
+    interactions, text = (rng.random((12, 9)) < 0.4).astype(np.float64), rng.normal(size=(9, 4))
+    single, double = part(interactions, text, 9), part(interactions, text, 9, torch.float64)
+    assert double.weights.dtype == torch.float64
+    torch.testing.assert_close(double.weights.float(), single.weights)
+    new = torch.from_numpy(text[:2])
+    np.testing.assert_allclose(double.extended(new).toarray(), single.extended(new).toarray(), atol=1e-5)
 
 
 # ---- with an encoder -------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from tiny_data import SETTINGS, write_tiny
 
 from recbole_irllrec import IRLLRecError, runs
 from recbole_irllrec.data.intents import IntentTable
+from recbole_irllrec.early import refuse_values
 from recbole_irllrec.model import linear
 from recbole_irllrec.serving import serve
 
@@ -128,6 +129,12 @@ def test_texts_pull_no_more_than_a_ridge_is_left():
     given = {"reg_weight": -5.0, "distillation_weight": 5.0}
     with pytest.raises(IRLLRecError, match=r"distillation_weight \(.*\) is 5.0: its sum with reg_weight"):
         Config("L3AE", "ml-100k", config_dict=given)
+
+
+def test_a_ridge_by_default_is_one_on_the_command_line():
+    refuse_values("L3AE", ["--distillation_weight=0"])
+    with pytest.raises(IRLLRecError, match="its sum with reg_weight"):
+        refuse_values("L3AE", ["--distillation_weight=0", "--reg_weight=-1"])
 
 
 # ---- as models ------------------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ class LinearPart(nn.Module):
         if self.of_texts is None or self._text is None:
             further = csr_matrix((n_items, n_new), dtype=np.float32)
         else:
-            found = linear.directions(texts.float(), self._centre) @ self.of_texts.T
+            found = linear.directions(texts.float(), self._centre).to(self.of_texts) @ self.of_texts.T
             places = found.abs().topk(self.places.shape[1], dim=1).indices
             starts = np.arange(n_new + 1) * places.shape[1]
             values = found.gather(1, places).cpu().numpy().reshape(-1)
@@ -126,13 +126,15 @@ class LinearPart(nn.Module):
         """[k], the mean of the items' texts."""
         assert self._text is not None  # who asks knows
         embedding, present = self._text
-        return embedding[present].float().mean(dim=0).to(self.weights)
+        return embedding[present].float().mean(dim=0).to(self.weights.device)
 
     def _directions(self) -> Tensor | None:
+        """[n_items - 1, k] float32, as the interactions are, whatever the model's precision."""
         if self._text is None:
             return None
         embedding, present = self._text
-        return linear.directions(embedding.to(self.weights), self._centre) * present.to(self.weights)[:, None]
+        device = self.weights.device
+        return linear.directions(embedding.to(device).float(), self._centre) * present.to(device)[:, None]
 
     def _deviation(self) -> float:
         """Of the scores of all items for all users with a history."""

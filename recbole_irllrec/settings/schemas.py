@@ -358,7 +358,9 @@ class L3AESettings(TextEASESettings):
     @field_validator("distillation_weight")
     @classmethod
     def _leaves_a_ridge(cls, value: float, info: ValidationInfo) -> float:
-        if value + info.data.get("reg_weight", 0) <= 0:
+        if (
+            "reg_weight" in info.data and value + info.data["reg_weight"] <= 0
+        ):  # which comes later where it is a default
             raise PydanticCustomError("no_ridge", "Its sum with reg_weight should be above 0")
         return value
 
