@@ -281,6 +281,11 @@ def test_other_names_are_no_models(name):
         Config(model=name, dataset="untuned")
 
 
+def test_a_trainer_of_recboles_takes_no_settings_of_ours():
+    settings = {name: zoo.find(f"IRLLRec{name}").settings.names() for name in ("NCL", "BPR")}
+    assert {*settings["BPR"]} - {*settings["NCL"]} == {"resume", "warm_start", "log_mlflow"}
+
+
 # ---- presets --------------------------------------------------------------------------------------------------------
 
 
@@ -305,6 +310,20 @@ def test_published_settings(model, dataset, expected):
 def test_every_preset_can_be_made(model):
     assert make(model.name, preset="published", embedding_size=8).as_published
     assert not make(model.name).as_published
+
+
+def test_a_preset_of_what_nobody_has_published_is_refused():
+    for name in ("IRLLRecBPR", "RLMRecConBPR"):
+        with pytest.raises(
+            IRLLRecError, match=rf"preset \(in config_dict\) is published, but .* of {name}: leave it out"
+        ):
+            make(name, preset="published")
+
+
+@pytest.mark.parametrize("negatives", ["all", "auto"])
+def test_negatives_of_each_triple_are_a_number(negatives):
+    with pytest.raises(IRLLRecError, match="softmax_negatives is all, but AlphaRec under preset: published draws"):
+        make("AlphaRec", preset="published", softmax_negatives=negatives)
 
 
 def test_faults_are_the_presets_alone():

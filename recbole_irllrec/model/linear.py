@@ -208,7 +208,7 @@ def weighted_ease(
     """Collective EASE in which users with long histories and popular items count for less.
 
     With n_u interactions of a user and c_i of an item, each over its mean, Σ_u n_u^-1/2 ‖x_u − x_u B‖² + w ‖Fᵀ − Fᵀ B‖²
-    + λ Σ_i (c_i + 1)^1/2 ‖B_i‖² is least, and an item's scores are then divided by c_i's power.
+    + λ Σ_i (c_i + 1)^1/2 ‖B_i‖² is least, and an item's scores are then divided by the power of c_i + 1.
 
     Args:
         interactions: [n, m] sparse CSR, X, of zeros and ones.
