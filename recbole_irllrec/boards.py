@@ -13,6 +13,7 @@ from recbole.evaluator.register import metrics_dict
 
 from . import zoo
 from .evaluation import FullRanking
+from .settings.schemas import FEW_ITEMS
 from .settings.sources import read_settings
 
 HOT, COLD = "hot", "cold"
@@ -36,18 +37,27 @@ def loaders(config: Config, train: Any, data: FullRanking) -> dict[str, FullRank
 
 def scored(config: Config, train: Any, data: FullRanking) -> dict[str, FullRanking]:
     """Those of the `loaders` that there are and whose items the settings' model can score."""
-    known = {HOT, COLD} if scores_unseen(config) else {HOT}
+    known = {HOT, COLD} if scores_unseen(config, train.item_num - 1) else {HOT}
     found = loaders(config, train, data).items()
     return {name: board for name, board in found if board is not None and name in known}
 
 
-def scores_unseen(config: Config) -> bool:
-    """Whether a model with these settings scores cold items by what it knows of them, their texts."""
+def scores_unseen(config: Config, n_items: int) -> bool:
+    """Whether a model with these settings scores cold items, of n_items in all, by what it knows of them, their texts.
+
+    By vectors that texts give, or by a linear part that reads texts.
+    """
     ours = zoo.find(config["model"])
     if not (ours and ours.scores_unseen):
         return False
     settings = read_settings(config)
-    return bool(settings.text_kinds) and getattr(settings, "unseen_items", "text") is not None
+    if not settings.text_kinds:
+        return False
+    if getattr(settings, "unseen_items", "text") is not None:
+        return True
+    weight = settings.linear_weight
+    has_linear = n_items <= FEW_ITEMS if weight == "auto" else weight > 0
+    return has_linear and settings.linear_text_weight > 0
 
 
 def named(board: str, metrics: Mapping[str, T]) -> dict[str, T]:

@@ -47,7 +47,7 @@ class FullRanking(FullSortEvalDataLoader):
             sampler.used_ids = sampler.get_used_ids()["train"]
         if getattr(sampler, "phase", None) == "valid" and config["valid_users"] is not None:
             dataset = _sample_users(dataset, config["valid_users"], config["seed"])
-        if len(dataset) and max(config["topk"] or [0]) > dataset.item_num:  # of which one is padding
+        if len(dataset) and max(config["topk"] or [0]) >= dataset.item_num:  # of which one is padding
             raise IRLLRecError(
                 f"The setting topk is {config['topk']}, but there are {dataset.item_num - 1} items to rank: give "
                 f"numbers up to that, and a valid_metric with one of them."

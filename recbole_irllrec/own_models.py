@@ -13,7 +13,7 @@ from pydantic import create_model
 
 from . import zoo
 from .errors import IRLLRecError
-from .settings.schemas import AlignmentTerms, LightGCNSettings, Part, RecommenderSettings
+from .settings.schemas import AlignmentTerms, LightGCNSettings, Part
 
 AnyClass = TypeVar("AnyClass", bound=type)
 
@@ -62,7 +62,7 @@ def register(model: AnyClass, **defaults: Any) -> AnyClass:
     elif is_encoder:
         settings, inherits = LightGCNSettings, ("IRLLRec",)
     else:
-        settings, inherits = RecommenderSettings, ()
+        settings, inherits = zoo.settings_of_recboles(recboles), ()
     if is_aligned and not issubclass(settings, AlignmentTerms):
         settings = zoo.with_alignment(name, settings)
     zoo.add(

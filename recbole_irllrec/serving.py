@@ -18,7 +18,7 @@ from . import zoo
 from .data.features import ids_fingerprint
 from .data.loading import split_datasets
 from .data.new_rows import interactions, new_items
-from .data.text import Made
+from .data.text import refuse_other_texts
 from .errors import IRLLRecError
 from .extending import Extended, extend
 from .model.linear import binary
@@ -101,7 +101,7 @@ def serve(
     )
     _refuse_other_ids(path, checkpoint, train, ids_fingerprint(user_tokens, item_tokens))
     model = model_class(config, train).to(config["device"]).eval()
-    _refuse_other_texts(path, checkpoint, getattr(model, "texts_made", {}))
+    refuse_other_texts(path, checkpoint.get("texts"), getattr(model, "texts_made", {}))
     _fill(model, checkpoint, path, train)
     return Served(config, model, train, user_tokens, item_tokens, _pairs(parts[:1]), _pairs(parts))
 
@@ -171,21 +171,6 @@ def _refuse_other_ids(path: str | os.PathLike[str], checkpoint: dict[str, Any], 
     """Refuse a data set whose tokens have other ids than in training, where the checkpoint says so."""
     if checkpoint.get("ids") not in (None, ids):
         raise _changed(path, train, "its users or items have other ids")
-
-
-def _refuse_other_texts(path: str | os.PathLike[str], checkpoint: dict[str, Any], made: dict[str, Made | None]) -> None:
-    """Refuse texts of another encoder than those of training, where the checkpoint and their table say so."""
-    for kind, now in made.items():
-        before = (checkpoint.get("texts") or {}).get(kind)
-        if before is None or now is None:
-            continue
-        names = before["encoder"], now["encoder"]
-        if before["dim"] != now["dim"] or (None not in names and names[0] != names[1]):
-            raise IRLLRecError(
-                f"{path} was trained with {kind} texts of {names[0] or 'an unknown encoder'}, {before['dim']} wide, "
-                f"and the items' table is now of {names[1] or 'an unknown one'}, {now['dim']} wide: give the table of "
-                f"the training, or train again."
-            )
 
 
 def _fill(model: AbstractRecommender, checkpoint: dict[str, Any], path: str | os.PathLike[str], train: Dataset) -> None:

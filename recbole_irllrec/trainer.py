@@ -20,6 +20,7 @@ from recbole.utils import dict2str, set_color
 
 from . import tracking, warm_start
 from .data.features import ids_fingerprint
+from .data.text import Made, refuse_other_texts
 from .errors import IRLLRecError
 from .files import atomic_write
 from .safe_loading import config_to_plain, load_data
@@ -60,7 +61,7 @@ class IRLLRecTrainer(Trainer):
         self._terms: dict[str, torch.Tensor] = {}
         self._ids: str | None = None
         self._tokens: dict[str, str] = {}
-        self._resumed = False
+        self._resumed: dict[str, Any] | None = None  # of the run that this one goes on with, what it was trained on
         self._restored_loader: torch.Tensor | None = None
         if config["resume"] is True:
             self.saved_model_file = str(Path(self.checkpoint_dir) / f"{self._run_name()}.pth")
@@ -93,7 +94,9 @@ class IRLLRecTrainer(Trainer):
             *(dataset.field2id_token[field] for field in (dataset.uid_field, dataset.iid_field))
         )
         self._resume_by_setting()
-        if self.config["warm_start"] and not self._resumed:
+        if self._resumed is not None:
+            self._refuse_other_data(self._resumed)
+        elif self.config["warm_start"]:
             warm_start.begin(self.model, self.config["warm_start"], dataset)
         if self._finished:
             _log.info(f"The run {self.saved_model_file} had finished: nothing is left to train.")
@@ -205,11 +208,15 @@ class IRLLRecTrainer(Trainer):
         _save(self._state(self._next_epoch - 1) | run, self._run_file)
         self._epoch_on_disk = self._next_epoch
 
+    @property
+    def _texts_made(self) -> dict[str, Made | None]:
+        return getattr(self.model, "texts_made", {})
+
     def _state(self, epoch: int) -> dict:
         return {
             "config": config_to_plain(self.config),
             "ids": self._ids,
-            "texts": getattr(self.model, "texts_made", {}),
+            "texts": self._texts_made,
             "epoch": epoch,
             "cur_step": self.cur_step,
             "best_valid_score": float(self.best_valid_score),
@@ -241,7 +248,7 @@ class IRLLRecTrainer(Trainer):
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise IRLLRecError(f"{self._run_file} is a run of another model or dataset: {reason}.") from None
-        self._resumed = True
+        self._resumed = {name: run.get(name) for name in ("ids", "texts")}
         self.start_epoch = run["epoch"] + 1
         self.cur_step = run["cur_step"]
         self.best_valid_score = run["best_valid_score"]
@@ -261,6 +268,14 @@ class IRLLRecTrainer(Trainer):
             _log.info(f"There is no earlier run {self.saved_model_file} to resume: beginning it.")
         elif wanted:
             self.resume_checkpoint(self.saved_model_file if wanted is True else wanted)
+
+    def _refuse_other_data(self, run: dict[str, Any]) -> None:
+        if run["ids"] not in (None, self._ids):
+            raise IRLLRecError(
+                f"{self._run_file} is a run on data whose users or items have other ids: give the data set as it was, "
+                f"or begin anew (resume: False)."
+            )
+        refuse_other_texts(self._run_file, run["texts"], self._texts_made)
 
     def _compare_settings(self, before: dict) -> None:
         now = config_to_plain(self.config)["settings"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import IRLLRecError
 from .safe_loading import load_data
@@ -54,10 +54,12 @@ def begin(model: Any, path: str | os.PathLike[str], dataset: Any) -> None:
             found = _begun(parameter, given, rows[side], len(before[side]))
             begun |= {} if found is None else {name: found}
     left = [name for name in model.state_dict() if name not in begun]
-    if not any(name.endswith("_embedding.weight") for name in begun):
+    tables = [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Embedding)]
+    # without any, what it knows lies in all of its parameters
+    if not {*(tables or (name for name, _ in model.named_parameters()))} <= begun.keys():
         raise IRLLRecError(
-            f"{path} has no embeddings that fit this model: begin from a checkpoint of {type(model).__name__} with the "
-            f"same embedding_size."
+            f"{path} has no {'embeddings' if tables else 'parameters'} that fit this model: begin from a checkpoint of "
+            f"{type(model).__name__} with the same {'embedding_size' if tables else 'settings and texts'}."
         )
     model.load_state_dict(begun, strict=False)
     new = {side: np.flatnonzero(of < 0) for side, of in rows.items()}

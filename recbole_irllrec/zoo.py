@@ -21,6 +21,7 @@ from .settings.schemas import (
     ContentMeanSettings,
     DCCFSettings,
     EncoderSettings,
+    EvaluationSettings,
     IRLLRecSettings,
     L3AESettings,
     LightGCNSettings,
@@ -188,7 +189,7 @@ def _aligned_recommender(name: str) -> Model | None:
         return Model(
             name,
             f"{module}:{base}",
-            with_alignment(name, RecommenderSettings, alignment),
+            with_alignment(name, settings_of_recboles(base), alignment),
             aligned=True,
             recboles=base,
             own_trainer=not has_recboles_trainer(base),
@@ -200,6 +201,11 @@ def _aligned_recommender(name: str) -> Model | None:
 def has_recboles_trainer(name: str | None) -> bool:
     """Whether RecBole trains a model of its own in a manner of its own."""
     return f"{name}Trainer" in vars(importlib.import_module("recbole.trainer"))
+
+
+def settings_of_recboles(name: str | None) -> type[Part]:
+    """What a model of RecBole's that wears the alignment adds by itself; RecBole's trainers know nothing of ours."""
+    return EvaluationSettings if has_recboles_trainer(name) else RecommenderSettings
 
 
 def add(model: Model) -> None:

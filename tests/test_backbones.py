@@ -254,6 +254,21 @@ def test_a_batch_of_single_items_has_negatives_by_its_labels():
     assert len(drawn) == 6 and ((drawn >= N_USERS) & (drawn < N_USERS + N_ITEMS)).all()
 
 
+@pytest.mark.parametrize("name", ["IRLLRecBPR", "IRLLRecNGCF"])
+def test_a_recommender_is_aligned_under_autocast(name):
+    model = make(name)
+    exact = loss(model)
+    with torch.autocast(device_type="cpu"):
+        mixed = loss(model)
+    torch.testing.assert_close(mixed, exact, rtol=5e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["DiffRec", "LDiffRec"])
+def test_a_recommender_of_whole_rows_is_refused(name, small):
+    with pytest.raises(IRLLRecError, match=f"{name} cannot wear the alignment, because it learns from whole rows"):
+        run_recbole(model=f"IRLLRec{name}", dataset="small", config_dict={"state": "ERROR", **small})
+
+
 @pytest.mark.parametrize("name", ["EASE", "Pop", "ItemKNN", "MultiVAE"])
 def test_a_recommender_without_embeddings_is_refused(name, small):
     with pytest.raises(IRLLRecError, match=f"{name} cannot wear the alignment, because it has no embeddings"):
@@ -264,6 +279,11 @@ def test_a_recommender_without_embeddings_is_refused(name, small):
 def test_other_names_are_no_models(name):
     with pytest.raises(IRLLRecError, match="There is no model named"):
         Config(model=name, dataset="untuned")
+
+
+def test_a_trainer_of_recboles_takes_no_settings_of_ours():
+    settings = {name: zoo.find(f"IRLLRec{name}").settings.names() for name in ("NCL", "BPR")}
+    assert {*settings["BPR"]} - {*settings["NCL"]} == {"resume", "warm_start", "log_mlflow"}
 
 
 # ---- presets --------------------------------------------------------------------------------------------------------
@@ -290,6 +310,20 @@ def test_published_settings(model, dataset, expected):
 def test_every_preset_can_be_made(model):
     assert make(model.name, preset="published", embedding_size=8).as_published
     assert not make(model.name).as_published
+
+
+def test_a_preset_of_what_nobody_has_published_is_refused():
+    for name in ("IRLLRecBPR", "RLMRecConBPR"):
+        with pytest.raises(
+            IRLLRecError, match=rf"preset \(in config_dict\) is published, but .* of {name}: leave it out"
+        ):
+            make(name, preset="published")
+
+
+@pytest.mark.parametrize("negatives", ["all", "auto"])
+def test_negatives_of_each_triple_are_a_number(negatives):
+    with pytest.raises(IRLLRecError, match="softmax_negatives is all, but AlphaRec under preset: published draws"):
+        make("AlphaRec", preset="published", softmax_negatives=negatives)
 
 
 def test_faults_are_the_presets_alone():

@@ -421,9 +421,25 @@ def test_runs_from_before_a_mend_are_not_taken_for_those_after_it(monkeypatch):
     write_tiny(Path("data"))
     splits = load_splits("tiny", Path("data"), settings=SETTINGS)
     after = [fingerprint(config_of(model, splits, {}), splits) for model in ("Pop", "EASE")]
+    sampled = {"contrast_nodes": 20}  # of 108
+    ours = [
+        ("IRLLRec", {}, False),
+        ("IRLLRec", sampled, True),
+        ("IRLLRec", sampled | {"translation_weight": 0.0}, False),
+        ("IRLLRec", {"contrast_nodes": "all"}, False),
+        ("RLMRecGen", sampled, False),  # 10 are hidden
+        ("RLMRecGen", {"contrast_nodes": 9}, True),
+        ("RLMRecCon", sampled, False),
+        ("IRLLRecBPR", sampled, True),
+        ("L3AE", {}, False),
+    ]
+    after_ours = [fingerprint(config_of(model, splits, more), splits) for model, more, _ in ours]
     monkeypatch.setattr("recbole_irllrec.runs.fingerprints.MENDED", {})
+    monkeypatch.setattr("recbole_irllrec.runs.fingerprints._mended_in_ours", lambda *_: [])
     before = [fingerprint(config_of(model, splits, {}), splits) for model in ("Pop", "EASE")]
     assert after[0] != before[0] and after[1] == before[1]
+    for (model, more, is_mended), then in zip(ours, after_ours, strict=True):
+        assert (fingerprint(config_of(model, splits, more), splits) != then) == is_mended, (model, more)
 
 
 @pytest.mark.parametrize(

@@ -170,11 +170,14 @@ def test_only_what_reads_texts_scores_cold_items(tmp_path):
     splits = load_splits("tiny", write_tiny(tmp_path / "data"), settings=SETTINGS)
     without_text = {"profile_weight": 0, "pairwise_weight": 0, "translation_weight": 0, "matching_weight": 0}
     mapped = {"unseen_items": "text"}
-    told = [("IRLLRec", mapped, True), ("IRLLRec", {}, False), ("IRLLRec", mapped | without_text, False)]
+    told = [("IRLLRec", mapped, True), ("IRLLRec", {"linear_weight": 0}, False)]
+    told += [("IRLLRec", {}, True), ("IRLLRec", {"linear_text_weight": 0}, False), ("RLMRecCon", {}, False)]
+    told += [("IRLLRec", mapped | without_text, False), ("IRLLRec", without_text, False)]
     told += [("IRLLRecSGL", mapped, True), ("SGL", {}, False)]
     told += [("L3AE", {}, True), ("AlphaRec", {}, True), ("IRLLRecBPR", {}, False), ("BPR", {}, False)]
     for model, more, expected in told:
-        assert boards.scores_unseen(config_of(model, splits, more)) == expected, model
+        assert boards.scores_unseen(config_of(model, splits, more), N_ITEMS) == expected, model
+    assert not boards.scores_unseen(config_of("IRLLRec", splits, {}), 20_001)
 
 
 def test_boards_belong_to_what_runs_are_told_apart_by(tmp_path):

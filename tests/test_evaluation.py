@@ -112,6 +112,13 @@ def test_a_batch_ranks_many_users_however_many_items_there_are(tmp_path):
     assert loaders(tmp_path, "BPR", eval_batch_size=1)[1][2].step == 1  # RecBole's
 
 
+def test_more_places_than_there_are_items_are_refused(tmp_path):
+    """The padding is none."""
+    loaders(tmp_path, topk=[5], valid_metric="MRR@5")
+    with pytest.raises(IRLLRecError, match=r"topk is .6., but there are 5 items to rank"):
+        loaders(tmp_path, topk=[6], valid_metric="MRR@6")
+
+
 def test_a_saved_dataloader_of_another_protocol_is_not_taken(tmp_path, caplog):
     caplog.set_level("INFO")
     settings = {"save_dataloaders": True, "checkpoint_dir": str(tmp_path / "saved")}

@@ -9,16 +9,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recbole.config import Config
 from scipy.sparse import csr_matrix
 from trained import ALIGNMENT, SETTINGS, train
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.export import vectors
-from recbole_irllrec.model import linear, linear_part
+from recbole_irllrec.model import linear
 from recbole_irllrec.model.linear_part import LinearPart
 from recbole_irllrec.serving import serve
 from recbole_irllrec.settings import schemas
 from recbole_irllrec.settings.schemas import LinearSettings
+from recbole_irllrec.settings.sources import read_settings
 
 LINEAR = {"linear_weight": 1.0, "linear_text_weight": 5.0, "linear_neighbours": 40}
 
@@ -80,7 +82,7 @@ def test_an_item_without_interactions_has_the_column_that_its_text_says(case, se
     np.testing.assert_allclose(of_texts @ new, there.weights[:-1, -1].numpy(), atol=1e-9)
 
 
-def part(interactions, text, n_kept: int) -> LinearPart:
+def part(interactions, text, n_kept: int, dtype=torch.float32) -> LinearPart:
     values = {
         "linear_weight": 1.0,
         "linear_reg_weight": 3.0,
@@ -90,7 +92,7 @@ def part(interactions, text, n_kept: int) -> LinearPart:
     }
     padded = csr_matrix(np.pad(interactions, ((1, 0), (1, 0))))
     made = LinearPart(LinearSettings(**values), padded, (torch.from_numpy(text).float(), torch.ones(len(text)).bool()))
-    made.solve()
+    made.to(dtype).solve()
     return made
 
 
@@ -115,6 +117,16 @@ def test_the_strongest_weights_are_kept_and_scores_are_standardised(case, n_kept
         weakest = np.where(less > 0, less * scale, np.inf).min(axis=1)
         left_out = np.where(less > 0, 0, full)
         assert (left_out.max(axis=1) <= weakest + 1e-4 * full.max()).all()
+
+
+def test_a_model_in_double_precision_has_the_same_weights():
+    rng = np.random.default_rng(0)
+    interactions, text = (rng.random((12, 9)) < 0.4).astype(np.float64), rng.normal(size=(9, 4))
+    single, double = part(interactions, text, 9), part(interactions, text, 9, torch.float64)
+    assert double.weights.dtype == torch.float64
+    torch.testing.assert_close(double.weights.float(), single.weights)
+    new = torch.from_numpy(text[:2])
+    np.testing.assert_allclose(double.extended(new).toarray(), single.extended(new).toarray(), atol=1e-5)
 
 
 # ---- with an encoder -------------------------------------------------------------------------------------------------
@@ -155,7 +167,7 @@ def test_it_is_served_without_texts_and_not_in_vectors_to_export(trained, caplog
 
 
 def test_more_items_than_memory_holds_are_refused_before_an_epoch(trained, monkeypatch):
-    monkeypatch.setattr(linear_part, "_MATRICES", 10**9)
+    monkeypatch.setattr(linear, "matrices_held", lambda *_: 10**9)
     with pytest.raises(IRLLRecError, match=r"of 150 items needs 9\d{4} GB .* set linear_weight to 0"):
         trained.checkpoint("IRLLRec", epochs=3, **LINEAR)
 
@@ -185,6 +197,17 @@ def test_a_checkpoint_from_before_has_no_linear_part(trained, tmp_path):
         del state["config"]["settings"][name]
     torch.save(state, old := tmp_path / "old.pth")
     torch.testing.assert_close(serve(old).score(torch.arange(1, 9)), serve(checkpoint).score(torch.arange(1, 9)))
+
+
+def test_auto_asks_for_no_text_where_nothing_else_does(small):
+    """Unlike a weight that somebody gave."""
+    given = {**small, **dict.fromkeys(ALIGNMENT, 0)}
+    for weight, kinds in (("auto", ()), (1.0, ("profile",))):
+        found = read_settings(Config("IRLLRec", "small", config_dict=given | {"linear_weight": weight}))
+        resolved = found.of_data(150)
+        assert (resolved.text_kinds, resolved.linear_weight > 0, found.text_kinds) == (kinds, True, kinds)
+    found = read_settings(Config("IRLLRec", "small", config_dict={**small, "linear_weight": "auto"})).of_data(150)
+    assert found.linear_text_weight > 0
 
 
 @pytest.mark.parametrize(("most", "model"), [(150, "IRLLRec"), (149, "IRLLRec"), (150, "IRLLRecSimGCL")])

@@ -16,6 +16,7 @@ from test_docs import DOCS, execute
 
 from recbole_irllrec import IRLLRec, IRLLRecError, aligned, own_models, register, zoo
 from recbole_irllrec.data.loading import load_config
+from recbole_irllrec.model.encoder import GraphEncoder
 
 PAGE = (DOCS / "own-model.md").read_text(encoding="utf-8")
 
@@ -97,6 +98,14 @@ def test_a_recommender_of_ones_own_wears_the_alignment():
     @register
     class Plain(BPR):
         pass
+
+    @register
+    @aligned
+    class Weighed(GraphEncoder):
+        pass
+
+    with pytest.raises(IRLLRecError, match="no published settings of Weighed"):
+        load_config("untuned", settings={"preset": "published"}, model="Weighed")
 
     worn, plain = zoo.find("MyBPR"), zoo.find("Plain")
     assert "profile_weight" in worn.settings.names() and worn.own_trainer and worn.recboles == "BPR"

@@ -10,6 +10,8 @@ import pytest
 import torch
 from command import in_a_process
 from recbole.quick_start import run_recbole
+from tiny_data import SETTINGS as TINY
+from tiny_data import write_tiny
 
 from recbole_irllrec import IRLLRecError
 from recbole_irllrec.trainer import _in_order_of
@@ -102,6 +104,26 @@ def test_a_parameter_keeps_its_state_beside_one_whose_name_ends_as_its_own():
     assert _in_order_of(now, [*now[:2], "linear.buffer", "bias"], state) == state
     # two stood first, and one had a shorter name
     assert _in_order_of(["bias", "part.weight"], ["weight", "bias"], state)["state"] == {0: "b", 1: "a"}
+
+
+def test_a_run_on_other_data_is_refused(tmp_path, monkeypatch):
+    """A finished one, too: what it has learnt is of other users, or of other texts."""
+    data = write_tiny(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    settings = {**TINY, "data_path": str(data), "epochs": 1, "resume": True, "checkpoint_dir": str(tmp_path / "saved")}
+    run_recbole("IRLLRec", "tiny", config_dict=settings)
+    (run,) = (tmp_path / "saved").glob("*.resume.pth")
+    state = torch.load(run, weights_only=True)
+    kind = next(iter(state["texts"]))
+    state["texts"][kind] = {**state["texts"][kind], "encoder": "another"}
+    torch.save(state, run)
+    with pytest.raises(IRLLRecError, match=r"resume\.pth was trained with \w+ texts of another, "):
+        run_recbole("IRLLRec", "tiny", config_dict=settings)
+    file = data / "tiny" / "tiny.train.inter"
+    head, *lines = file.read_text().splitlines()
+    file.write_text("\n".join([head, *reversed(lines)]) + "\n")
+    with pytest.raises(IRLLRecError, match=r"resume\.pth is a run on data whose users or items have other ids"):
+        run_recbole("IRLLRec", "tiny", config_dict=settings)
 
 
 def test_a_run_that_is_not_there(tmp_path, small):

@@ -8,6 +8,7 @@ from test_model import batch_of, random_case
 from trained import NO_TEXT
 
 from recbole_irllrec.model.irllrec import IRLLRec
+from recbole_irllrec.model.losses import own_among_all
 from recbole_irllrec.model.sampling import contrast_sets, sample_nodes, sample_triples
 
 ALL_TERMS = {"profile_weight": 0.3, "pairwise_weight": 0.4, "translation_weight": 0.5, "matching_weight": 0.6}
@@ -108,6 +109,41 @@ def test_sampled_contrasts_estimate_the_exact_ones(irllrec_config):
         mean = torch.stack([terms[name] for terms in draws]).mean()
         assert len({terms[name].item() for terms in draws}) > 1, name
         torch.testing.assert_close(mean, exactly[name], rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.3, 1.0])
+def test_a_sample_among_itself_estimates_all_and_its_gradient(temperature):
+    """A row's positive stands for itself alone, however sharp the contrast is."""
+    torch.manual_seed(0)
+    n_all, n, n_draws = 200, 50, 400
+    y = torch.randn(n_all, 16, dtype=torch.float64)
+    x = (y + 0.5 * torch.randn_like(y)).requires_grad_()
+
+    def found(loss):
+        return loss.detach(), torch.autograd.grad(loss, x)[0]
+
+    exact, gradient = found(own_among_all(x, y, temperature))
+    samples = [torch.randperm(n_all)[:n] for _ in range(n_draws)]
+    draws = [found(own_among_all(x[drawn], y[drawn], temperature, n_all)) for drawn in samples]
+    values, gradients = (torch.stack(each) for each in zip(*draws, strict=True))
+    assert abs(values.mean() / exact - 1) < 0.05
+    difference = (gradients.mean(dim=0) - gradient).norm() / gradient.norm()
+    assert difference < 0.25, difference
+    along = (gradients.mean(dim=0) * gradient).sum() / gradient.square().sum()
+    assert abs(along - 1) < 0.05, along
+
+
+def test_all_rows_among_themselves_are_exact():
+    x, y = torch.randn(2, 30, 8)
+    assert own_among_all(x, y, 0.2, 30) == own_among_all(x, y, 0.2)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_few_rows_that_stand_for_many_give_numbers(n):
+    x, y = torch.randn(2, n, 8, requires_grad=True)
+    loss = own_among_all(x, y, 0.1, 1_000_000)
+    (gradient,) = torch.autograd.grad(loss, x)
+    assert loss.isfinite() and gradient.isfinite().all()
 
 
 def test_towers_see_only_the_texts_of_the_step(irllrec_config):

@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recbole.config import Config
 from recbole.quick_start import run_recbole
+from scipy.sparse import csr_matrix
 from tiny_data import SETTINGS, write_tiny
 
 from recbole_irllrec import IRLLRecError, runs
 from recbole_irllrec.data.intents import IntentTable
+from recbole_irllrec.early import refuse_values
 from recbole_irllrec.model import linear
 from recbole_irllrec.serving import serve
 
@@ -75,10 +77,64 @@ def test_a_matrix_without_an_inverse_is_refused():
         linear.ease(torch.ones(3, 3).to_sparse_csr(), 1e-12)
 
 
+def test_products_of_sparse_interactions_are_made_in_blocks(monkeypatch):
+    """As a whole, with its indices, it takes many times the memory of what comes out."""
+    made = []
+    product = csr_matrix.__matmul__
+    monkeypatch.setattr(csr_matrix, "__matmul__", lambda *pair: made.append(product(*pair)) or made[-1])
+    monkeypatch.setattr(linear, "_ROWS", 7)
+    x = torch.rand(60, 40, generator=torch.Generator().manual_seed(0))
+    x = torch.where(x < 0.5, x, 0).to_sparse_csr()
+    found = linear.precision(x, 1.0)
+    assert [each.shape[0] for each in made] == [7] * 5 + [5]
+    dense = x.to_dense().double()
+    torch.testing.assert_close(found.double(), torch.linalg.inv(dense.T @ dense + torch.eye(40)), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "matrices"), [(5000, 3), (4000, 3), (3800, 7.7), (2000, 5), (0, 2)])
+def test_more_rows_below_the_number_of_items_take_more_memory(rows, matrices):
+    assert linear.matrices_held(rows, 4000) == pytest.approx(matrices)
+
+
+def test_what_lies_on_a_gpu_needs_its_memory(monkeypatch):
+    device = torch.device("cuda")
+    for name, found in {"mem_get_info": (6e9, 8e9), "memory_reserved": 2e9, "memory_allocated": 1e9}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, found=found: found)
+    linear.refuse_too_many("L3AE", 20_000, 4, device)
+    with pytest.raises(IRLLRecError, match="L3AE of 19,999 items needs 8 GB of GPU memory, and 7 GB are free: take"):
+        linear.refuse_too_many("L3AE", 20_000, 5, device)
+
+
+@pytest.mark.parametrize(("model", "held"), [("L3AE", 10**9), ("ContentMean", 1)])
+def test_more_items_than_memory_holds_are_refused(model, held, small, monkeypatch, tmp_path):
+    monkeypatch.setattr(linear, "matrices_held", lambda *_: 10**9)
+    refused = []
+
+    def refuse(what, n_items, matrices, device, instead=""):
+        refused.append(matrices)
+        if matrices > 1:
+            raise IRLLRecError(f"{what} of {n_items - 1}")
+
+    monkeypatch.setattr(linear, "refuse_too_many", refuse)
+    settings = {**small, "show_progress": False, "checkpoint_dir": str(tmp_path)}
+    if held == 1:
+        run_recbole(model, "small", config_dict=settings)
+    else:
+        with pytest.raises(IRLLRecError, match="L3AE of 150"):
+            run_recbole(model, "small", config_dict=settings)
+    assert refused[:2] == [1, held]
+
+
 def test_texts_pull_no_more_than_a_ridge_is_left():
     given = {"reg_weight": -5.0, "distillation_weight": 5.0}
     with pytest.raises(IRLLRecError, match=r"distillation_weight \(.*\) is 5.0: its sum with reg_weight"):
         Config("L3AE", "ml-100k", config_dict=given)
+
+
+def test_a_ridge_by_default_is_one_on_the_command_line():
+    refuse_values("L3AE", ["--distillation_weight=0"])
+    with pytest.raises(IRLLRecError, match="its sum with reg_weight"):
+        refuse_values("L3AE", ["--distillation_weight=0", "--reg_weight=-1"])
 
 
 # ---- as models ------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from recbole_irllrec.trainer import IRLLRecTrainer
 from recbole_irllrec.warm_start import begin
 
 # enough of a model for its rows to differ
+ONE_NEGATIVE = {"distribution": "uniform", "sample_num": 1}
 MODEL = {"embedding_size": 8, "n_layers": 2, "epochs": 2}
 
 
@@ -107,6 +108,22 @@ def test_a_file_is_named_from_the_folder_of_the_command(earlier, monkeypatch):
     settings = {**SETTINGS, "warm_start": old.checkpoint.name}
     run = runs.train("IRLLRec", runs.load_splits("tiny", data, settings=settings), {**MODEL, "epochs": 1}, "../other")
     assert run.config["warm_start"] == str(old.checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"), [("AlphaRec", {}), ("IRLLRecSimpleX", {"train_neg_sample_args": ONE_NEGATIVE})]
+)
+def test_models_whose_embeddings_have_other_names_or_that_have_none(model, settings, earlier, tmp_path):
+    data, _, old = earlier
+    splits = runs.load_splits("tiny", data, settings={**SETTINGS, **settings})
+    of_it = runs.train(model, splits, {"embedding_size": 8, "epochs": 1, **settings}, tmp_path / "run")
+    built = runs.training._build(of_it.config, splits.with_texts([of_it.config]), ("train", "valid"))[0].model
+    begin(built, of_it.checkpoint, splits.train)
+    for name, value in load_data(of_it.checkpoint, map_location="cpu")["state_dict"].items():
+        if name in dict(built.named_parameters()):
+            torch.testing.assert_close(built.state_dict()[name][1:], value[1:], rtol=0, atol=0)
+    with pytest.raises(IRLLRecError, match=rf"that fit this model: begin from a checkpoint of {model} with"):
+        begin(built, old.checkpoint, splits.train)
 
 
 def test_what_cannot_be_begun_from_is_said_in_a_sentence(earlier, tmp_path):

@@ -4,7 +4,8 @@ The rules are told in ``docs/text-tables.md``.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict
@@ -35,6 +36,31 @@ class Made(TypedDict):
 
     encoder: str | None  # its name, where that is known
     dim: int  # its width
+
+
+def refuse_other_texts(
+    path: str | os.PathLike[str], then: Mapping[str, Made | None] | None, now: Mapping[str, Made | None]
+) -> None:
+    """Refuse texts of another encoder than those of a checkpoint, where both it and their table say so.
+
+    Args:
+        path: of the checkpoint.
+        then, now: the checkpoint's and those that are there, by kind.
+
+    Raises:
+        IRLLRecError: they are of another.
+    """
+    for kind, new in now.items():
+        old = (then or {}).get(kind)
+        if old is None or new is None:
+            continue
+        names = old["encoder"], new["encoder"]
+        if old["dim"] != new["dim"] or (None not in names and names[0] != names[1]):
+            raise IRLLRecError(
+                f"{path} was trained with {kind} texts of {names[0] or 'an unknown encoder'}, {old['dim']} wide, "
+                f"and the items' table is now of {names[1] or 'an unknown one'}, {new['dim']} wide: give the table of "
+                f"the training, or train again."
+            )
 
 
 class NodeText(NamedTuple):

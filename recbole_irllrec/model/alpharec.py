@@ -8,6 +8,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import IRLLRecError
 from . import linear, losses
 from .encoder import GraphEncoder
 from .towers import TextTower
@@ -25,6 +26,11 @@ class AlphaRec(GraphEncoder):
 
     def __init__(self, config: Config, dataset: Dataset):
         super().__init__(config, dataset)
+        if self.as_published and not isinstance(self.settings.softmax_negatives, int):
+            raise IRLLRecError(
+                f"The setting softmax_negatives is {self.settings.softmax_negatives}, but AlphaRec under preset: "
+                f"published draws negatives for each triple: give a number, or leave it to the preset."
+            )
         self.user_embedding = self.item_embedding = None
         texts = self._texts(config, dataset)
         self.register_buffer("texts", texts, persistent=False)

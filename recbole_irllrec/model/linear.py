@@ -1,13 +1,14 @@
 """Linear recommenders in closed form: from the interactions, and embeddings of the items' texts, to item-item weights.
 
-A user with interactions x scores items by x B. Of m items, no more than three matrices [m, m] are held at once, and no
-matrix is inverted that is larger than the interactions have rows or columns, whichever are fewer. What texts contribute
-has the rank of their width and is never written out.
+A user with interactions x scores items by x B. Of m items, a few matrices [m, m] are held at once (`matrices_held`) and
+no matrix is inverted that is larger than the interactions have rows or columns, whichever are fewer. What texts
+contribute has the rank of their width and is never written out.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+import psutil
 import torch
 from scipy.sparse import csr_matrix, spmatrix
 from torch import Tensor
@@ -16,6 +17,34 @@ from torch.nn import functional as F
 from ..errors import IRLLRecError
 
 _BLOCK = 2_048  # columns at a time
+_ROWS = 256  # of a sparse product at a time
+
+
+def matrices_held(n_rows: int, n_items: int) -> float:
+    """How many matrices [n_items, n_items] float32 `precision` of n_rows rows in all takes at most."""
+    return 3 if n_rows >= n_items else 2 + 6 * n_rows / n_items
+
+
+def refuse_too_many(what: str, n_items: int, matrices: float, device: torch.device, instead: str = "") -> None:
+    """Refuse what needs so many matrices [n_items, n_items] float32 of a memory that has no room for them.
+
+    Args:
+        what: what needs them, the sentence's subject.
+        device: in whose memory they lie.
+        instead: what to do rather than to take other data.
+
+    Raises:
+        IRLLRecError: there is no room.
+    """
+    needed, free = matrices * 4 * n_items**2, psutil.virtual_memory().available
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + unused
+    if needed > free:
+        raise IRLLRecError(
+            f"{what} of {n_items - 1:,} items needs {needed / 1e9:.0f} GB of {'GPU ' * (device.type == 'cuda')}memory, "
+            f"and {free / 1e9:.0f} GB are free: {instead}take a data set with fewer items."
+        )
 
 
 def binary(interactions: spmatrix) -> csr_matrix:
@@ -79,8 +108,7 @@ def precision(interactions: Tensor, reg_weight: float, further: Tensor | None = 
     n, m = interactions.shape
     below = interactions.new_zeros(0, m, layout=torch.strided) if further is None else further
     if n + len(below) >= m:
-        gram = (_transposed(interactions) @ interactions).to_dense()
-        return inverse(gram.addmm_(below.T, below), reg_weight)
+        return inverse(_gram(interactions).addmm_(below.T, below), reg_weight)
     exact, below = interactions.double(), below.double()
     columns = _transposed(exact)
 
@@ -97,6 +125,21 @@ def precision(interactions: Tensor, reg_weight: float, further: Tensor | None = 
         into.copy_(of_rows(part.contiguous()).div_(-reg_weight))
     found.diagonal().add_(1 / reg_weight)
     return found
+
+
+def _gram(interactions: Tensor) -> Tensor:
+    """XᵀX, [m, m] dense, by blocks of rows: where items co-occur densely it would take many times as much as a whole.
+
+    By scipy: torch's product of two sparse matrices never gives all of its memory back (2.7 on a CPU).
+    """
+    parts = (interactions.values(), interactions.col_indices(), interactions.crow_indices())
+    x = csr_matrix(tuple(part.cpu().numpy() for part in parts), interactions.shape)
+    columns = x.T.tocsr()
+    gram = torch.empty(x.shape[1], x.shape[1], dtype=interactions.dtype, device=interactions.device)
+    for start in range(0, len(gram), _ROWS):
+        block = columns[start : start + _ROWS] @ x
+        gram[start : start + _ROWS] = torch.from_numpy(block.toarray())
+    return gram
 
 
 def _transposed(interactions: Tensor) -> Tensor:
@@ -165,7 +208,7 @@ def weighted_ease(
     """Collective EASE in which users with long histories and popular items count for less.
 
     With n_u interactions of a user and c_i of an item, each over its mean, Σ_u n_u^-1/2 ‖x_u − x_u B‖² + w ‖Fᵀ − Fᵀ B‖²
-    + λ Σ_i (c_i + 1)^1/2 ‖B_i‖² is least, and an item's scores are then divided by c_i's power.
+    + λ Σ_i (c_i + 1)^1/2 ‖B_i‖² is least, and an item's scores are then divided by the power of c_i + 1.
 
     Args:
         interactions: [n, m] sparse CSR, X, of zeros and ones.

@@ -9,15 +9,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from scipy.sparse import csr_matrix, hstack, spmatrix
 from torch import Tensor, nn
 
-from ..errors import IRLLRecError
 from . import linear
 
-_MATRICES = 3  # [n_items, n_items] float32, held at once at most
 _USERS = 1024  # whose scores are held at once
 _ITEMS = 2048  # whose weights are sorted at once
 
@@ -57,7 +54,11 @@ class LinearPart(nn.Module):
         if self.is_solved:
             return
         s, device = self._settings, self.weights.device
-        _refuse_too_many(self.interactions.shape[1])
+        n_users, n_items = self.interactions.shape
+        matrices = linear.matrices_held(n_users - 1 + (self._text[0].shape[1] if self._text else 0), n_items)
+        linear.refuse_too_many(
+            "The linear part (linear_weight above 0)", n_items, matrices, device, "set linear_weight to 0, or "
+        )
         known = linear.as_tensor(self.interactions[1:, 1:]).to(device)
         found = linear.weighted_ease(
             known, self._directions(), s.linear_reg_weight, s.linear_text_weight, s.linear_popularity_discount
@@ -110,7 +111,7 @@ class LinearPart(nn.Module):
         if self.of_texts is None or self._text is None:
             further = csr_matrix((n_items, n_new), dtype=np.float32)
         else:
-            found = linear.directions(texts.float(), self._centre) @ self.of_texts.T
+            found = linear.directions(texts.float(), self._centre).to(self.of_texts) @ self.of_texts.T
             places = found.abs().topk(self.places.shape[1], dim=1).indices
             starts = np.arange(n_new + 1) * places.shape[1]
             values = found.gather(1, places).cpu().numpy().reshape(-1)
@@ -125,13 +126,15 @@ class LinearPart(nn.Module):
         """[k], the mean of the items' texts."""
         assert self._text is not None  # who asks knows
         embedding, present = self._text
-        return embedding[present].float().mean(dim=0).to(self.weights)
+        return embedding[present].float().mean(dim=0).to(self.weights.device)
 
     def _directions(self) -> Tensor | None:
+        """[n_items - 1, k] float32, as the interactions are, whatever the model's precision."""
         if self._text is None:
             return None
         embedding, present = self._text
-        return linear.directions(embedding.to(self.weights), self._centre) * present.to(self.weights)[:, None]
+        device = self.weights.device
+        return linear.directions(embedding.to(device).float(), self._centre) * present.to(device)[:, None]
 
     def _deviation(self) -> float:
         """Of the scores of all items for all users with a history."""
@@ -142,15 +145,6 @@ class LinearPart(nn.Module):
             sums += values.sum(), np.square(values).sum()
         mean, square = sums / max(histories.shape[0] * (histories.shape[1] - 1), 1)
         return float(np.sqrt(max(square - mean**2, 0)))
-
-
-def _refuse_too_many(n_items: int) -> None:
-    needed, free = _MATRICES * 4 * n_items**2, psutil.virtual_memory().available
-    if needed > free:
-        raise IRLLRecError(
-            f"The linear part (linear_weight above 0) of {n_items - 1:,} items needs {needed / 1e9:.0f} GB of memory, "
-            f"and {free / 1e9:.0f} GB are free: set linear_weight to 0, or take a data set with fewer items."
-        )
 
 
 def _forget(module: nn.Module, *_: Any) -> None:

@@ -183,13 +183,16 @@ def own_among_all(x: Tensor, y: Tensor, temperature: float = 1.0, stands_for: in
     Args:
         x: [n, d]; y: [n, d], the positive of each row.
         temperature: τ.
-        stands_for: how many rows these n stand for, as anchors and as negatives; n itself makes it exact.
+        stands_for: how many rows these n stand for, as anchors and as negatives, the positive for itself alone; n
+            itself makes it exact.
     """
     a, b = F.normalize(x) / temperature, F.normalize(y)
-    each_stands_for = 0.0 if stands_for is None else math.log(stands_for / len(a))
+    further = 0.0 if stands_for is None else (stands_for - len(a)) / max(len(a) - 1, 1)  # rows that each other adds
 
     def row_loss(positive: Tensor, log_sum: Tensor) -> Tensor:
-        log_total = torch.logaddexp(log_sum + each_stands_for, log_sum.new_full((), math.log(1e-8)))
+        if further > 0:  # the sum of all, and of the others once more for each that they add
+            log_sum = log_sum + (1 + further * (1 - (positive - log_sum).exp())).log()
+        log_total = torch.logaddexp(log_sum, log_sum.new_full((), math.log(1e-8)))
         return -((positive - log_total).exp() + 1e-8).log()
 
     return contrast(a, b, (a * b).sum(dim=1), row_loss) / len(a)

@@ -34,6 +34,7 @@ class TextEASE(GeneralRecommender):
         self.interactions = linear.binary(dataset.inter_matrix(form="csr"))
         # a checkpoint that is served needs no texts
         self._texts = partial(dataset.node_texts, config, self.settings.text_kinds)
+        self._refuse_more_than(1)
         # RecBole's trainer wants a parameter
         self.unused = nn.Parameter(torch.zeros(1))
         self.register_buffer("weights", torch.zeros(self.n_items, self.n_items))
@@ -42,13 +43,22 @@ class TextEASE(GeneralRecommender):
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Zero; the first time it finds the weights."""
         if not self._is_solved:
-            self.weights = self.solve(linear.as_tensor(self.interactions).to(self.device), self._text())
+            text = self._text()
+            self._refuse_more_than(self.matrices_held(text))
+            self.weights = self.solve(linear.as_tensor(self.interactions).to(self.device), text)
             self._is_solved = True
         return self.unused.sum()
 
     def solve(self, interactions: Tensor, text: Tensor) -> Tensor:
         """X [n_users, n_items], sparse CSR, and F [n_items, k] -> the weights [n_items, n_items]."""
         raise NotImplementedError
+
+    def matrices_held(self, text: Tensor) -> float:
+        """How many matrices [n_items, n_items] solving takes, with the texts F."""
+        return linear.matrices_held(self.n_users + text.shape[1], self.n_items)
+
+    def _refuse_more_than(self, matrices: float) -> None:
+        linear.refuse_too_many(type(self).__name__, self.n_items, matrices, torch.device(self.device))
 
     def _text(self) -> Tensor:
         """[n_items, k] float32: the items' embeddings, centred and then of length 1; zeros where there is no text."""
@@ -78,6 +88,9 @@ class ContentMean(TextEASE):
         weights = text @ text.T
         weights.diagonal().zero_()
         return weights
+
+    def matrices_held(self, text: Tensor) -> float:
+        return 1
 
 
 class CollectiveEASE(TextEASE):

@@ -11,7 +11,7 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
-from recbole.utils import ModelType
+from recbole.utils import InputType, ModelType
 from torch import Tensor, nn
 
 from ..errors import IRLLRecError
@@ -43,6 +43,8 @@ def aligned(recommender: Any, name: str | None = None) -> Any:
     """
     if issubclass(recommender, GraphEncoder):
         wearing: type = AlignedEncoder
+    elif getattr(recommender, "input_type", None) == InputType.LISTWISE:
+        raise _nothing_to_align(recommender.__name__, "it learns from whole rows of users")
     elif issubclass(recommender, GeneralRecommender) and recommender.type != ModelType.TRADITIONAL:
         wearing = AlignedRecommender
     else:
@@ -56,11 +58,8 @@ def _class(wearing: type, recommender: type, name: str) -> type:
     return type(name, (wearing, recommender), about)
 
 
-def _nothing_to_align(name: str) -> IRLLRecError:
-    return IRLLRecError(
-        f"{name} cannot wear the alignment, because it has no embeddings of all users and items: take a model such as "
-        f"BPR, LightGCN or NGCF."
-    )
+def _nothing_to_align(name: str, why: str = "it has no embeddings of all users and items") -> IRLLRecError:
+    return IRLLRecError(f"{name} cannot wear the alignment, because {why}: take a model such as BPR, LightGCN or NGCF.")
 
 
 class AlignedEncoder(GraphEncoder):
@@ -256,7 +255,9 @@ class AlignedRecommender(GeneralRecommender):
         final = self._embeddings()
         # without this a step's graph of gradients would live until the next one
         self._recorded = None
-        terms = self.alignment.terms(step, Encoded(final, [final]))
+        with torch.autocast(device_type=final.device.type, enabled=False):  # as for `AlignedEncoder`
+            final = final.to(self._dtype)
+            terms = self.alignment.terms(step, Encoded(final, [final]))
         own = own if isinstance(own, tuple) else (own,)
         names = ("own",) if len(own) == 1 else tuple(f"own_{n}" for n in range(1, len(own) + 1))
         self.loss_names = (*terms, *names)

@@ -25,12 +25,24 @@ _FREE |= {"show_progress", "local_rank", "single_spec", "dataset_save_path", *tr
 def fingerprint(config: Config, splits: Splits) -> str:
     """The same for runs that differ in nothing but their seed: 12 hexadecimal digits of a SHA-256.
 
-    It is of all settings, defaults included, of the text tables' files, and of what is mended in RecBole's model.
+    It is of all settings, defaults included, of the text tables' files, and of what is mended in the model.
     """
     settings = {name: value for name, value in config.final_config_dict.items() if name not in _FREE}
-    mended = [MENDED[config["model"]]] if config["model"] in MENDED else []
+    mended = [MENDED[config["model"]]] if config["model"] in MENDED else _mended_in_ours(config, splits)
     content = json.dumps([settings, text_sources(config, splits), *mended], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _mended_in_ours(config: Config, splits: Splits) -> list[str]:
+    """What is mended of our models' runs since version 0.1.0, of those that it changes."""
+    if not zoo.text_sides(config["model"]):
+        return []
+    s, n_nodes = read_settings(config), splits.train.user_num + splits.train.item_num - 2
+    contrasted = n_nodes * (getattr(s, "translation_weight", 0) > 0)
+    if getattr(s, "reconstruction_weight", 0) > 0:
+        contrasted = max(contrasted, int(n_nodes * s.mask_ratio))
+    is_sampled = contrasted and s.contrast_nodes != "all" and s.contrast_nodes < contrasted
+    return ["a sampled node counts once among all"] if is_sampled else []
 
 
 def text_sources(config: Config, splits: Splits) -> list[str]:

@@ -215,7 +215,9 @@ class LinearSettings(Part):
     """A closed form whose scores are added to the encoder's; before the alignment's part among a class's bases."""
 
     part = "linear"
-    AUTO_WEIGHT: ClassVar[float] = 1.5  # where it is affordable: while weights of 20,000 items are found, 5 GB are held
+    AUTO_WEIGHT: ClassVar[float] = (
+        1.5  # where it is affordable: weights of 20,000 items take 5 to 13 GB while they are found
+    )
 
     linear_weight: Annotated[float, Weight] | Literal["auto"]
     linear_reg_weight: float = Field(gt=0, allow_inf_nan=False)
@@ -230,7 +232,10 @@ class LinearSettings(Part):
         return super().text_kinds or ("profile",) * reads_text
 
     def of_data(self, n_items: int) -> Self:
-        return super().of_data(n_items)._resolved("linear_weight", n_items, few=self.AUTO_WEIGHT, many=0.0)
+        found = super().of_data(n_items)._resolved("linear_weight", n_items, few=self.AUTO_WEIGHT, many=0.0)
+        if found.text_kinds == self.text_kinds:
+            return found
+        return found.model_copy(update={"linear_text_weight": 0.0})
 
     @classmethod
     def without_text(cls) -> dict[str, float]:
@@ -353,7 +358,9 @@ class L3AESettings(TextEASESettings):
     @field_validator("distillation_weight")
     @classmethod
     def _leaves_a_ridge(cls, value: float, info: ValidationInfo) -> float:
-        if value + info.data.get("reg_weight", 0) <= 0:
+        if (
+            "reg_weight" in info.data and value + info.data["reg_weight"] <= 0
+        ):  # which comes later where it is a default
             raise PydanticCustomError("no_ridge", "Its sum with reg_weight should be above 0")
         return value
 

@@ -20,7 +20,7 @@ from recbole.utils.argument_list import (
 
 from .. import zoo
 from ..errors import IRLLRecError, did_you_mean
-from .schemas import refusal
+from .schemas import AlignmentTerms, PresetSettings, refusal
 
 _Loader: TypeAlias = type[yaml.SafeLoader] | type[yaml.FullLoader]
 # what was done before there was a setting, where its default does something else
@@ -36,7 +36,13 @@ def read_settings(config: Config) -> Any:
     Raises:
         IRLLRecError: a setting has an impossible value, or one that the user gave is a misspelling of one of ours.
     """
-    schema = _entry(config["model"]).settings
+    entry = _entry(config["model"])
+    schema = entry.settings
+    if config["preset"] is not None and not entry.preset and issubclass(schema, AlignmentTerms | PresetSettings):
+        raise IRLLRecError(
+            f"The setting preset ({_origin(config, 'preset')}) is {config['preset']}, but there are no published "
+            f"settings of {entry.name}: leave it out, or take a model such as IRLLRec."
+        )
     _refuse_misspelt(config, schema.names())
     _complete(config, schema.names())
     try:
@@ -72,7 +78,7 @@ def defaults(model: str, dataset: str, user_settings: dict[str, Any], yaml_loade
         return settings | _read_property_file("tuned", f"{model}-{dataset}", yaml_loader)
     published = _read_property_file(f"presets/{preset}", entry.preset, yaml_loader)
     if not published:
-        return settings  # `read_settings` refuses the name
+        return settings  # `read_settings` refuses it
     found = _read_property_file(f"presets/{preset}", "common", yaml_loader)
     for values in (published, published.get("models", {}).get(model, {})):
         found |= values.get("common", {}) | _of_dataset(values.get("datasets", {}), dataset)
