@@ -82,7 +82,7 @@ def test_an_item_without_interactions_has_the_column_that_its_text_says(case, se
     np.testing.assert_allclose(of_texts @ new, there.weights[:-1, -1].numpy(), atol=1e-9)
 
 
-def part(interactions, text, n_kept: int, dtype=torch.float32) -> LinearPart:
+def part(interactions, text, n_kept: int, dtype=torch.float32, **more) -> LinearPart:
     values = {
         "linear_weight": 1.0,
         "linear_reg_weight": 3.0,
@@ -91,7 +91,8 @@ def part(interactions, text, n_kept: int, dtype=torch.float32) -> LinearPart:
         "linear_neighbours": n_kept,
     }
     padded = csr_matrix(np.pad(interactions, ((1, 0), (1, 0))))
-    made = LinearPart(LinearSettings(**values), padded, (torch.from_numpy(text).float(), torch.ones(len(text)).bool()))
+    has_text = torch.ones(len(text)).bool()
+    made = LinearPart(LinearSettings(**values), padded, (torch.from_numpy(text).float(), has_text), **more)
     made.to(dtype).solve()
     return made
 
@@ -127,6 +128,18 @@ def test_a_model_in_double_precision_has_the_same_weights():
     torch.testing.assert_close(double.weights.float(), single.weights)
     new = torch.from_numpy(text[:2])
     np.testing.assert_allclose(double.extended(new).toarray(), single.extended(new).toarray(), atol=1e-5)
+
+
+@settings(deadline=None, max_examples=25)
+@given(cases())
+def test_what_texts_say_of_items_without_interactions_is_scaled(case):
+    interactions, text = case[:2]
+    interactions[:, -1] = 0
+    plain, scaled = (part(interactions, text, len(text), unseen_scale=by) for by in (1.0, 2.5))
+    new = torch.from_numpy(text[:2] + 1)
+    before, after = ((each.interactions @ each.extended(new)[:-2]).toarray()[:, 1:] for each in (plain, scaled))
+    factors = np.where([*interactions.any(axis=0), False, False], 1, 2.5)
+    np.testing.assert_allclose(after, before * factors, rtol=1e-5, atol=1e-6)
 
 
 # ---- with an encoder -------------------------------------------------------------------------------------------------

@@ -26,15 +26,18 @@ class LinearPart(nn.Module):
         settings: with the part `LinearSettings`.
         interactions: [n_users, n_items] of training, the padding row and column included.
         text: [n_items, k] the items' embeddings and [n_items] bool which have one, without the padding; None for none.
+        unseen_scale: by what the scores of items without interactions, which come from texts alone, are multiplied.
     """
 
     places: Tensor
     weights: Tensor
     of_texts: Tensor | None
 
-    def __init__(self, settings: Any, interactions: spmatrix, text: tuple[Tensor, Tensor] | None):
+    def __init__(
+        self, settings: Any, interactions: spmatrix, text: tuple[Tensor, Tensor] | None, unseen_scale: float = 1.0
+    ):
         super().__init__()
-        self._settings = settings
+        self._settings, self._unseen_scale = settings, unseen_scale
         self.interactions = linear.binary(interactions)
         n_items, kept = interactions.shape[1], min(settings.linear_neighbours, interactions.shape[1] - 1)
         self.register_buffer("places", torch.zeros(n_items, kept, dtype=torch.int32))
@@ -76,6 +79,10 @@ class LinearPart(nn.Module):
         for values in (self.weights, self.of_texts):
             if values is not None and scale > 0:
                 values.div_(scale)
+        is_unseen = torch.from_numpy(self.interactions.getnnz(axis=0) == 0).to(device)
+        self.weights[is_unseen[self.places.long()]] *= self._unseen_scale
+        if self.of_texts is not None:
+            self.of_texts *= self._unseen_scale
         _forget(self)
 
     def scores(self, histories: csr_matrix) -> Tensor:

@@ -78,7 +78,8 @@ class AlignedEncoder(GraphEncoder):
         )
         self.texts_made = self.alignment.texts_made
         if self.settings.linear_weight > 0:
-            self.linear = LinearPart(self.settings, self.interaction_matrix, self._linear_text())
+            text, scale = self._linear_text(), self.settings.unseen_scale
+            self.linear = LinearPart(self.settings, self.interaction_matrix, text, scale)
         self.register_load_state_dict_pre_hook(_rename)
         self.to(self.device)
 
