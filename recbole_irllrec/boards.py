@@ -13,7 +13,7 @@ from recbole.evaluator.register import metrics_dict
 
 from . import zoo
 from .evaluation import FullRanking
-from .settings.schemas import FEW_ITEMS
+from .settings.schemas import LinearSettings
 from .settings.sources import read_settings
 
 HOT, COLD = "hot", "cold"
@@ -55,9 +55,7 @@ def scores_unseen(config: Config, n_items: int) -> bool:
         return False
     if getattr(settings, "unseen_items", "text") is not None:
         return True
-    weight = settings.linear_weight
-    has_linear = n_items <= FEW_ITEMS if weight == "auto" else weight > 0
-    return has_linear and settings.linear_text_weight > 0
+    return isinstance(settings, LinearSettings) and settings.reads_texts(n_items)
 
 
 def named(board: str, metrics: Mapping[str, T]) -> dict[str, T]:

@@ -233,7 +233,7 @@ def _vectors_and_weights(
         folded = model.fold_in(train[people.places], people.known, texts)
         vectors = vectors.index_copy(0, torch.as_tensor(people.places, device=users.device), folded)
     linear = getattr(model, "linear", None)
-    weights = None if linear is None else linear.extended(texts) * model.linear_scale
+    weights = None if linear is None else linear.extended(texts, model.unseen_scale) * model.linear_scale
     return (vectors, item_vectors), weights
 
 

@@ -127,7 +127,7 @@ def test_a_model_in_double_precision_has_the_same_weights():
     assert double.weights.dtype == torch.float64
     torch.testing.assert_close(double.weights.float(), single.weights)
     new = torch.from_numpy(text[:2])
-    np.testing.assert_allclose(double.extended(new).toarray(), single.extended(new).toarray(), atol=1e-5)
+    np.testing.assert_allclose(double.extended(new, 1.0).toarray(), single.extended(new, 1.0).toarray(), atol=1e-5)
 
 
 @settings(deadline=None, max_examples=25)
@@ -137,7 +137,8 @@ def test_what_texts_say_of_items_without_interactions_is_scaled(case):
     interactions[:, -1] = 0
     plain, scaled = (part(interactions, text, len(text), unseen_scale=by) for by in (1.0, 2.5))
     new = torch.from_numpy(text[:2] + 1)
-    before, after = ((each.interactions @ each.extended(new)[:-2]).toarray()[:, 1:] for each in (plain, scaled))
+    whole = plain.extended(new, 1.0), scaled.extended(new, 2.5)
+    before, after = ((plain.interactions @ weights[:-2]).toarray()[:, 1:] for weights in whole)
     factors = np.where([*interactions.any(axis=0), False, False], 1, 2.5)
     np.testing.assert_allclose(after, before * factors, rtol=1e-5, atol=1e-6)
 
@@ -200,6 +201,10 @@ def test_new_items_and_users_have_both_parts(trained):
     np.testing.assert_allclose(found.numpy()[0], expected, atol=1e-5)
     n_old = len(served.item_tokens)
     assert extended.weights[:, n_old:].nnz and not extended.weights[n_old:].nnz
+    halved, users = trained.served("IRLLRec", epochs=2, **LINEAR, unseen_scale=0.5), torch.arange(1, 20)
+    scores = (each.score(users)[:, n_old:] for each in (extended, halved.extend(items, pairs)))
+    torch.testing.assert_close(*(scale * of_new for scale, of_new in zip((0.5, 1), scores, strict=True)))
+    assert served.model.unseen_scale == 1.75 and trained.served("IRLLRec", epochs=2).model.unseen_scale == 1
 
 
 def test_a_checkpoint_from_before_has_no_linear_part(trained, tmp_path):

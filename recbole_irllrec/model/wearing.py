@@ -19,7 +19,7 @@ from ..settings.sources import read_settings
 from .alignment import Alignment, Encoded
 from .encoder import GraphEncoder, graph_of
 from .graph import InteractionGraph
-from .linear_part import LinearPart
+from .linear_part import UNSEEN_SCALE, LinearPart
 from .sampling import Triples
 from .text_map import TextMap, with_texts
 from .texts import NodeEmbeddings, NodeTexts
@@ -70,6 +70,7 @@ class AlignedEncoder(GraphEncoder):
     """
 
     alignment: Alignment
+    unseen_scale: float  # by what scores are multiplied that come from texts alone
 
     def __init__(self, config: Config, dataset: Dataset):
         super().__init__(config, dataset)
@@ -77,8 +78,11 @@ class AlignedEncoder(GraphEncoder):
             self.settings, self.graph, self.latent_dim, config, dataset, self.has_intents, self.pairwise_negatives
         )
         self.texts_made = self.alignment.texts_made
+        self.unseen_scale = self.settings.unseen_scale
         if self.settings.linear_weight > 0:
-            text, scale = self._linear_text(), self.settings.unseen_scale
+            text = self._linear_text()
+            self.unseen_scale *= 1 if text is None else UNSEEN_SCALE
+            scale = self.unseen_scale if self.settings.unseen_items == "text" else 1.0
             self.linear = LinearPart(self.settings, self.interaction_matrix, text, scale)
         self.register_load_state_dict_pre_hook(_rename)
         self.to(self.device)
@@ -121,7 +125,7 @@ class AlignedEncoder(GraphEncoder):
         known = self._known_text
         found = self._text_map(items[known + 1].detach(), texts)
         width = self.latent_dim  # beyond it there is a bias
-        return torch.cat([self.settings.unseen_scale * found[:, :width], found[:, width:]], dim=1)
+        return torch.cat([self.unseen_scale * found[:, :width], found[:, width:]], dim=1)
 
     def layers_of_items(self, layers: list[Tensor], new_texts: Tensor | None) -> list[Tensor]:
         """See `GraphEncoder.layers_of_items`; the layers of texts are found as vectors are, by regression."""

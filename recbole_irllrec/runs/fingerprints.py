@@ -12,6 +12,7 @@ from .. import tracking, zoo
 from ..compat.baselines import MENDED
 from ..data.text import KINDS, default_recipes, locate
 from ..data.training import SIDES
+from ..settings.schemas import LinearSettings
 from ..settings.sources import read_settings
 from ..text.default import TFIDF_SVD, made_of
 from .splits import Splits
@@ -42,7 +43,11 @@ def _mended_in_ours(config: Config, splits: Splits) -> list[str]:
     if getattr(s, "reconstruction_weight", 0) > 0:
         contrasted = max(contrasted, int(n_nodes * s.mask_ratio))
     is_sampled = contrasted and s.contrast_nodes != "all" and s.contrast_nodes < contrasted
-    return ["a sampled node counts once among all"] if is_sampled else []
+    mended = ["a sampled node counts once among all"] if is_sampled else []
+    has_linear = isinstance(s, LinearSettings) and s.reads_texts(splits.train.item_num - 1)
+    if has_linear and getattr(s, "unseen_items", None) == "text":
+        mended.append("a linear part's scores of unseen items are scaled")
+    return mended
 
 
 def text_sources(config: Config, splits: Splits) -> list[str]:

@@ -215,9 +215,8 @@ class LinearSettings(Part):
     """A closed form whose scores are added to the encoder's; before the alignment's part among a class's bases."""
 
     part = "linear"
-    AUTO_WEIGHT: ClassVar[float] = (
-        1.5  # where it is affordable: weights of 20,000 items take 5 to 13 GB while they are found
-    )
+    # where it is affordable: weights of 20,000 items take 5 to 13 GB while they are found
+    AUTO_WEIGHT: ClassVar[float] = 1.5
 
     linear_weight: Annotated[float, Weight] | Literal["auto"]
     linear_reg_weight: float = Field(gt=0, allow_inf_nan=False)
@@ -236,6 +235,11 @@ class LinearSettings(Part):
         if found.text_kinds == self.text_kinds:
             return found
         return found.model_copy(update={"linear_text_weight": 0.0})
+
+    def reads_texts(self, n_items: int) -> bool:
+        """Whether there is a linear part, on so many items, and it reads texts."""
+        few = self.linear_weight == "auto" and n_items <= FEW_ITEMS
+        return bool((few or self.linear_weight not in ("auto", 0)) and self.linear_text_weight > 0 and self.text_kinds)
 
     @classmethod
     def without_text(cls) -> dict[str, float]:
