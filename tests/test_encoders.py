@@ -89,12 +89,14 @@ def test_tfidf_makes_the_tables_of_the_embedded_default(tmp_path):
 
 def test_texts_of_a_file_and_of_tables(tmp_path):
     own = tiny(tmp_path)
-    pd.DataFrame({"token": ["i1", "i2", "i9"], "text": ["red barn", "blue river", ""]}).to_csv("items.csv")
+    pd.DataFrame({"token": ["i1", "i2", "i9"], "text": ["red barn: an", "blue river: an", ""]}).to_csv("items.csv")
     file = ("--texts", "items.csv", "--side", "item")
     run("intents", "embed", "tiny", *file, "--source", "interactions", "--kind", "intent", *SPLIT)
     made = IntentTable.read(own / "tiny.item_intent.parquet")
     assert (made.tokens.tolist(), made.present.tolist()) == (["i1", "i2", "i9"], [True, True, False])
+    assert made.embeddings[0] @ made.embeddings[1] < 0.9  # prose: its words before a colon tell texts apart
     assert made.metadata.train_fingerprint == fingerprint(TRAIN)
+    assert made.metadata.encoding == {"encoder": "tfidf-svd", "learnt_from": "texts"}
     run("intents", "embed", "tiny", "--texts", "tables", "--dtype", "float16", *SPLIT)
     again = IntentTable.read(own / "tiny.item_intent.parquet")
     assert again.texts.tolist() == made.texts.tolist() and again.embeddings.dtype == np.float16

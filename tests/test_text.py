@@ -349,3 +349,10 @@ def test_the_encoder():
     np.testing.assert_allclose(np.linalg.norm(embeddings[[0, 1, 2, 4, 6]], axis=1), 1, rtol=1e-5)
     np.testing.assert_array_equal(embeddings[6], embeddings[0])  # names of fields are no words
     np.testing.assert_array_equal(TfidfSvdEncoder(texts).encode(texts), embeddings[:5])
+
+
+def test_the_encoder_reads_prose_to_its_colons():
+    prose = ["The reader likes three things most: dragons", "Nobody hates three things: dragons", "maps"]
+    one, two, _ = TfidfSvdEncoder(prose, fields_named=False).encode(prose)
+    assert one @ two < 0.9
+    assert TfidfSvdEncoder(prose).name != TfidfSvdEncoder(prose, fields_named=False).name

@@ -330,14 +330,12 @@ def embed(
     found = pipeline.find_texts(
         config, texts, _each(side, ("user", "item")), _each(kind, ("profile", "intent")), source, store
     )
-    with (
-        log_to_stderr(),
-        each_block(address) as each,
-        pipeline.open_encoder(encoder, options, config, found, each) as opened,
-    ):
-        told = encoding_of(encoder, options)
-        for table, paths in pipeline.embed(config, opened, found, np.dtype(dtype).type, atomic, told):
-            _say_written(table, paths)
+    with log_to_stderr(), each_block(address) as each:
+        for some, of_recipe in pipeline.together(encoder, found):
+            with pipeline.open_encoder(encoder, options, config, some, each) as opened:
+                told = encoding_of(encoder, options, of_recipe)
+                for table, paths in pipeline.embed(config, opened, some, np.dtype(dtype).type, atomic, told):
+                    _say_written(table, paths)
 
 
 @command(app, "irllrec intents show ml-100k 50 --side item")

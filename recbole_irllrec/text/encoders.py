@@ -98,19 +98,23 @@ class TfidfSvdEncoder:
     version = f"tfidf-svd 1, scikit-learn {sklearn.__version__}"  # count it up when what `encode` returns changes
     max_dim = 128
 
-    def __init__(self, texts: Sequence[str] | np.ndarray, each: Callable[..., Iterable] = map):
+    def __init__(
+        self, texts: Sequence[str] | np.ndarray, each: Callable[..., Iterable] = map, fields_named: bool = True
+    ):
         """Learn the words and the space from ``texts``.
 
         Args:
             texts: [n] str.
             each: calls the encoder for many blocks of texts; ``cluster.in_order`` does so on a cluster.
+            fields_named: whether texts are made of fields, see `profiles`, whose names are left out. In prose, a colon
+                ends no name.
 
         Raises:
             IRLLRecError: there are fewer than two words in them.
         """
         self._each = each
         self._vectorizer = TfidfVectorizer(
-            preprocessor=_lower_words,
+            preprocessor=_lower_words if fields_named else str.lower,
             token_pattern=r"\w+",  # one letter is a word, too: gender M
             sublinear_tf=True,  # a long history says "drama" often, not a hundred times as much
             dtype=np.float32,
@@ -126,7 +130,8 @@ class TfidfSvdEncoder:
                 "The features of items and users hold too few words to make texts from: give text tables "
                 "(item_profile_table, user_profile_table and so on), or set all alignment weights to 0."
             ) from None
-        learnt = hashlib.sha256("\0".join([self.version, *texts]).encode())
+        version = self.version if fields_named else f"{self.version}, all words"
+        learnt = hashlib.sha256("\0".join([version, *texts]).encode())
         self.name = f"tfidf-svd {learnt.hexdigest()[:8]}"  # another space is another encoder
 
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
