@@ -4,7 +4,7 @@ import glob
 import re
 import shlex
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +268,14 @@ def _kept(text: str) -> str:
     return "".join(f"{part.rstrip()}\n" for part in parts if part.strip())
 
 
-def _without(text: str, names: Iterable[str]) -> str:
+def _without(text: str, names: Collection[str]) -> str:
     """Lines of settings without the settings of these names."""
-    entry = rf"^(?:{'|'.join(map(re.escape, names))})[ \t]*:.*\n(?:\n*[ \t-].*\n)*"
-    return re.sub(entry, "", text, flags=re.MULTILINE)
+    lines = text.splitlines(keepends=True)
+    settings = yaml.compose(text)
+    for key, value in reversed(settings.value if settings else []):
+        if key.value in names:
+            end = value.end_mark.line + (value.end_mark.column > 0)
+            while end > key.start_mark.line + 1 and re.match(r"#|\s*$", lines[end - 1]):
+                end -= 1  # a comment in the first column is about what follows
+            del lines[key.start_mark.line : end]
+    return "".join(lines)

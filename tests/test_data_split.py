@@ -232,6 +232,24 @@ def test_each_setting_stands_in_the_file_once(small):
     assert yaml.safe_load(Path("other/small/small.yaml").read_text())["user_text"] == "mean_of_items"
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "load_col: {\n  inter: [user_id, item_id]\n}\n",
+        "load_col:\n# mine\n  inter: [user_id, item_id]\n",
+        "load_col:\n  inter:\n  - user_id\n\n  - item_id\n",
+        "load_col: {inter: [user_id, item_id]}",
+    ],
+)
+def test_settings_in_any_form_of_yaml_are_replaced_whole(small, written):
+    (small / "small.yaml").write_text(f"benchmark_filename: [\n]\nseed: 1\n# the columns\n{written}")
+    for order in ("TO", "RO"):
+        assert irllrec("data", "split", "small", f"--order={order}", "--force") == 0
+        text = (small / "small.yaml").read_text()
+        assert yaml.safe_load(text)["load_col"]["inter"] == ["user_id", "item_id", "timestamp"]
+        assert text.startswith("seed: 1\n# the columns\n") and text.count("load_col:") == 1
+
+
 def test_other_files_of_settings_do_not_drop_columns_that_are_loaded(small):
     (small / "small.yaml").write_text("load_col: {inter: [user_id, item_id, rating, timestamp]}\n")
     assert irllrec("data", "split", "small", "--order=TO", _settings("seed: 1")) == 0
