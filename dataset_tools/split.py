@@ -19,6 +19,7 @@ from recbole.utils.argument_list import dataset_arguments
 
 from recbole_irllrec.data.dataset_folder import interaction_files, refuse_missing
 from recbole_irllrec.data.loading import DATA_PATH, load_config, seeded_dataset, setting_in_files
+from recbole_irllrec.data.text import KINDS
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.files import atomic_folder
 from recbole_irllrec.settings.files import settings_files
@@ -29,6 +30,7 @@ from .atomic import check_name, refuse_overwriting, settings_text
 from .cold import PARTS
 
 _SIDES = ("user", "item")
+_ATOMIC_TABLES = {f".{side}_{kind}" for side in _SIDES for kind in KINDS}
 _PLACE = "place in the .inter file"
 _MARK = "# The split, written by irllrec data split:"
 # They choose interactions, which are chosen now; RecBole leaves them alone with a split that is given.
@@ -201,7 +203,7 @@ def _places(
 
 
 def _copy_the_rest(source: Path, dataset: str, fresh: Path, name: str) -> None:
-    """Copy what else belongs to the data set, without tables that were made with other training interactions."""
+    """Copy what else belongs to the data set, without what was made with other training interactions."""
     for path in sorted(source.glob(f"{glob.escape(dataset)}.*")):
         suffix = path.name.removeprefix(dataset)
         if path.is_file() and not suffix.endswith((".inter", ".yaml")) and not _knows_interactions(path):
@@ -209,7 +211,12 @@ def _copy_the_rest(source: Path, dataset: str, fresh: Path, name: str) -> None:
 
 
 def _knows_interactions(path: Path) -> bool:
-    """Whether it is a text table that was made with interactions, or one that does not say."""
+    """Whether it is a text table that was made with interactions, or one that does not say, or a model's answers."""
+    if ".answers.sqlite" in path.name:
+        return True
+    if path.suffix in _ATOMIC_TABLES:  # which say nothing; the table of which one was written may
+        table = path.with_name(f"{path.name}.parquet")
+        return not table.is_file() or _knows_interactions(table)
     if path.suffix != ".parquet" or path.name.endswith(".reviews.parquet"):
         return False
     try:

@@ -118,13 +118,17 @@ def test_what_is_copied_to_another_folder(small):
     (small / "small.item").write_text("item_id:token\n000\n")
     (small / "small.reviews.parquet").write_bytes(b"reviews")
     (small / "notes.txt").write_text("mine")
+    (small / "small.answers.sqlite").write_bytes(b"answers")
+    for side in ("user", "item"):
+        (small / f"small.{side}_profile").write_text("as RecBole reads it")
+    (small / "small.item_intent").write_text("of what, nobody says")
     for side, source in (("user", "interactions"), ("item", "features")):
         table = IntentTable.from_arrays(["a"], np.ones((1, 2)), encoder="e", source=source)
         table.write(small / f"small.{side}_profile.parquet")
     assert irllrec("data", "split", "small", "--out=other", "--name=fixed") == 0
     assert {path.name for path in Path("other/fixed").iterdir()} == {
         *(f"fixed.{part}.inter" for part in PARTS),
-        *("fixed.item", "fixed.item_profile.parquet", "fixed.reviews.parquet", "fixed.yaml"),
+        *("fixed.item", "fixed.item_profile", "fixed.item_profile.parquet", "fixed.reviews.parquet", "fixed.yaml"),
     }
     assert drawn("fixed", "other/fixed/fixed.yaml") == drawn("small")
 
