@@ -1,22 +1,28 @@
 """A language model writes texts: over a real server, with all that goes wrong with one."""
 
+import asyncio
 import json
 import sqlite3
+from types import SimpleNamespace
 
 import command
 import numpy as np
+import openai
 import openai_server
 import pandas as pd
 import pytest
 import yaml
 from generation_files import arguments, write_dataset
 from recbole_irllrec.dataset_tools.generate import evidence_outside, texts
-from recbole_irllrec.dataset_tools.generation.store import open_store
+from recbole_irllrec.dataset_tools.generation.batch import BatchRun
+from recbole_irllrec.dataset_tools.generation.budget import Budget
+from recbole_irllrec.dataset_tools.generation.store import open_store, open_to_write
 
 from recbole_irllrec.data.features import train_fingerprint
 from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import load_config
 from recbole_irllrec.files import atomic_write
+from recbole_irllrec.text.endpoint import Endpoint
 
 
 @pytest.fixture(scope="module")
@@ -584,6 +590,32 @@ def test_a_batch_stops_at_the_limit(tmp_path, run, server, answers):
     write_dataset(tmp_path, n_users=12, n_items=10)
     assert "--max-requests 6" in sentence(run(*BATCH, "--max-requests", "6"))
     assert len(answers()) == 6 == sum(entry["path"] == "chat/completions" for entry in server.asked())
+
+
+def test_a_batch_whose_answer_is_lost_is_not_submitted_again(tmp_path, monkeypatch):
+    submitted = []
+
+    class Batches:
+        async def list(self, limit):
+            return SimpleNamespace(data=submitted)
+
+        async def create(self, input_file_id, **_):
+            submitted.append(SimpleNamespace(id=f"batch-{len(submitted)}", input_file_id=input_file_id))
+            raise openai.APITimeoutError(None)
+
+        async def retrieve(self, batch_id):
+            return SimpleNamespace(status="completed", output_file_id=None, error_file_id=None)
+
+    endpoint = Endpoint("http://localhost/v1")
+    monkeypatch.setattr(endpoint, "client", SimpleNamespace(batches=Batches()))
+    made_with = {"dataset": "shop", "model": "m", "prompts": "p", "train_fingerprint": "f", "replace": False}
+    with open_to_write(tmp_path / "answers.sqlite", **made_with) as store:
+        with store.writing():
+            store.db.execute("INSERT INTO batch (name, file_id) VALUES ('item-1.jsonl', 'file-1')")
+        run = BatchRun(None, None, endpoint, Budget(None, None, None), store, size=1, poll_seconds=0)
+        asyncio.run(run.answer(lambda: iter(()), 0, "items"))
+        assert store.db.execute("SELECT batch_id, done FROM batch").fetchall() == [("batch-0", 1)]
+    assert len(submitted) == 1
 
 
 # --- Into tables. ---------------------------------------------------------------------------------------------------
