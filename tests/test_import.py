@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -106,6 +107,17 @@ def test_what_looks_like_a_missing_value_is_an_id(tmp_path):
     found = read_embeddings(tmp_path / "e.tsv")
     assert found.tokens.tolist() == ["007", "NA", "null", "1e3"]
     np.testing.assert_array_equal(found.embeddings, [[1, 2], [3, 4], [0, 0], [5, 6]])
+
+
+def test_the_index_of_a_frame_is_no_dimension(tmp_path):
+    frame = pd.DataFrame({"token": ["a", "b", "c"], "0": [0.1, 0.3, 0.5], "1": [0.2, 0.4, 0.6]})
+    frame.to_csv(tmp_path / "e.csv")
+    pd.read_csv(tmp_path / "e.csv").to_csv(tmp_path / "again.csv", index=False)
+    frame[frame["0"] > 0.2].to_parquet(tmp_path / "e.parquet")
+    for name, column in {"e.csv": "''", "again.csv": "'Unnamed: 0'", "e.parquet": "'__index_level_0__'"}.items():
+        with refused(f"{name} has a column {column}, as a data frame's index", "--vectors"):
+            read_embeddings(tmp_path / name)
+        assert read_embeddings(tmp_path / name, vectors="[01]").embeddings.shape[1] == 2
 
 
 def test_texts_of_another_file(tmp_path):
