@@ -14,7 +14,7 @@ from command import full_disk, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from recbole_irllrec.dataset_tools.import_embeddings import read_embeddings
+from recbole_irllrec.dataset_tools.import_embeddings import read_embeddings, read_texts
 from test_text_bad_input import refused
 from text_files import TRAIN, fingerprint, load, node_texts, write_dataset
 
@@ -118,6 +118,14 @@ def test_the_index_of_a_frame_is_no_dimension(tmp_path):
         with refused(f"{name} has a column {column}, as a data frame's index", "--vectors"):
             read_embeddings(tmp_path / name)
         assert read_embeddings(tmp_path / name, vectors="[01]").embeddings.shape[1] == 2
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_a_quote_that_is_not_closed_swallows_no_rows(tmp_path, name):
+    with pa.output_stream(tmp_path / name) as file:
+        file.write(b'token,text\na,"unclosed\nb,fine\nc,fine\n')
+    with refused(f"{name} has an odd number of double quotes", "mend it."):
+        read_texts(tmp_path / name)
 
 
 def test_texts_of_another_file(tmp_path):
