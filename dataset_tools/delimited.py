@@ -128,7 +128,10 @@ def _refuse_empty(path: Path, row: int, name: str, ids: pa.Array) -> None:
 
 def _header(path: Path, dialect: Dialect) -> list[str]:
     with open_text(path) as file:
-        names = _open(path, file, None, dialect).schema.names
+        try:
+            names = _open(path, file, None, dialect).schema.names
+        except UnicodeDecodeError:
+            raise IRLLRecError(f"{path}, line 1, is not UTF-8: convert the file to UTF-8.") from None
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise IRLLRecError(f"{path} has two columns {repeated[0]!r}: rename one.")
