@@ -1,5 +1,6 @@
 """From texts to tables: through TF-IDF, a real model that runs here, and an endpoint."""
 
+import gc
 import json
 import shutil
 import sqlite3
@@ -18,6 +19,7 @@ from test_text_bad_input import refused
 from text_files import ITEMS, TRAIN, fingerprint, load, table, write_dataset, write_tables
 
 from recbole_irllrec.data.intents import IntentTable
+from recbole_irllrec.text import remote_encoder
 from recbole_irllrec.text.encoders import embed_texts
 from recbole_irllrec.text.local_encoder import SentenceTransformerEncoder
 from recbole_irllrec.text.remote_encoder import OpenAIEncoder
@@ -248,6 +250,23 @@ def test_another_width_is_another_embedding():
         server.set(dim=9)
         with refused("9 wide where 4 are expected", "cache.sqlite"):
             encode(server, ["a b", "c d"])
+
+
+def test_two_widths_in_the_cache_are_refused_wherever_they_meet(monkeypatch):
+    monkeypatch.setattr(remote_encoder, "_LOOKED_UP", 1)
+    with serve(dim=4) as server:
+        encode(server, ["a b"])
+        server.set(dim=6)
+        encode(server, ["c d"])
+        with refused("cache.sqlite holds embeddings 4 and 6 wide", "move the file away"):
+            encode(server, ["a b", "c d"])
+
+
+def test_a_wrong_key_is_told_once(caplog):
+    with serve(api_key="another", latency=0.1) as server, refused("401"):
+        encode(server, many(9), dimensions=4, batch_size=1)
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 @pytest.mark.parametrize(
