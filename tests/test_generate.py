@@ -514,6 +514,8 @@ def test_an_answer_that_a_filter_has_stopped_is_not_asked_for_again(tmp_path, ru
     server.set(finish="content_filter", message={"content": "It is"})
     assert run().returncode == 0 and len(server.asked()) == 4
     assert answers()["failure"].str.contains("filter has stopped the answer").all()
+    shown = command.run("intents", "show", "shop", "i0", "--data-path", tmp_path, "--config-files", "config.yaml")
+    assert "None that is valid: " in shown.stdout and "filter has stopped the answer" in shown.stdout
 
 
 @pytest.mark.parametrize("batch", [(), ("--batch", "--poll", "0.05")])

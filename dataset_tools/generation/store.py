@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
-
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.files import locked
 
@@ -104,13 +102,13 @@ class Store:
         )
         return ((token, Answer.model_validate_json(answer)) for token, answer in rows)
 
-    def answer(self, side: str, token: str) -> Answer | None:
-        """The current answer about one user or item."""
+    def answer(self, side: str, token: str) -> Answer | str | None:
+        """The current answer about one user or item, or why there is no valid one; None if it was not asked."""
         row = self.db.execute(
-            "SELECT answer FROM current JOIN answer USING (key) WHERE current.side = ? AND current.token = ?",
+            "SELECT answer, failure FROM current JOIN answer USING (key) WHERE current.side = ? AND current.token = ?",
             (side, token),
         ).fetchone()
-        return Answer.model_validate_json(row[0]) if row and row[0] else None
+        return row and (Answer.model_validate_json(row[0]) if row[0] else row[1])
 
     def profiles(self, tokens: Sequence[str]) -> dict[str, str]:
         """The current profiles of items, of those that have one."""
@@ -120,14 +118,6 @@ class Store:
             list(tokens),
         )
         return dict(rows)
-
-    def failures(self) -> pd.DataFrame:
-        """Columns side, token, reason: what is asked and has no valid answer."""
-        return pd.read_sql_query(
-            "SELECT current.side, current.token, failure AS reason FROM current JOIN answer USING (key) "
-            "WHERE answer IS NULL ORDER BY current.side, current.token",
-            self.db,
-        )
 
     def counts(self) -> dict[tuple[str, str], int]:
         """How many current users and items are "answered" and "failed", by (side, state)."""

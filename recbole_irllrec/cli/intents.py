@@ -368,11 +368,14 @@ def show(
         facts += [f"training interactions: {row.fingerprint}"] if row.fingerprint else []
         text = Text(row.text or "(no text)")
         console.print(Panel(text, title=Text(f"{found.side} {token}: {row.kind}"), subtitle=Text(", ".join(facts))))
-    if found.answer is not None:
+    title = Text(f"{found.side} {token}: the language model's answer")
+    if isinstance(found.answer, str):
+        console.print(Panel(Text(f"None that is valid: {found.answer}"), title=title))
+    elif found.answer is not None:
         lines = [f"Profile: {found.answer.profile}", f"Reasoning: {found.answer.reasoning}"]
         for name, intents in (("Likes", found.answer.likes), ("Dislikes", found.answer.dislikes)):
             lines += [f"{name}: {one.intent} (evidence: {'; '.join(one.evidence)})" for one in intents]
-        console.print(Panel(Text("\n".join(lines)), title=Text(f"{found.side} {token}: the language model's answer")))
+        console.print(Panel(Text("\n".join(lines)), title=title))
 
 
 @command(app, "irllrec intents check ml-100k")
