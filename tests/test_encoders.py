@@ -72,6 +72,10 @@ def test_each_text_is_embedded_once_and_blank_ones_not_at_all():
     assert half.embeddings.dtype == np.float16
     with refused("no text with words", "leave this side or kind out"):
         embed_texts(encoder, np.array(["a"], object), np.array([" "], object), source="features")
+    before = len(encoder.given)
+    with refused("repeats 1 row, first 'a'"):
+        embed_texts(encoder, np.array(["a", "a"], object), np.array(["b", "c"], object), source="features")
+    assert len(encoder.given) == before
 
 
 def test_tfidf_makes_the_tables_of_the_embedded_default(tmp_path):

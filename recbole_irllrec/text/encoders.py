@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ..errors import IRLLRecError
 from ..tables.intents import IntentTable
+from ..tables.table_file import check_tokens
 from .profiles import words_of
 
 _BLOCK = 1 << 14  # texts that TF-IDF embeds at once
@@ -64,6 +65,7 @@ def embed_texts(
     Raises:
         IRLLRecError: the encoder's; no text has words; and those of `IntentTable.from_arrays`.
     """
+    check_tokens(pa.array(tokens, pa.large_string()), origin)  # before hours of embedding
     coded = pa.array(texts, pa.large_string()).dictionary_encode()
     different = coded.dictionary.to_numpy(zero_copy_only=False)
     worded = np.flatnonzero([not text.isspace() and text != "" for text in different])
