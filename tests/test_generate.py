@@ -22,7 +22,7 @@ from recbole_irllrec.data.features import train_fingerprint
 from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import load_config
 from recbole_irllrec.files import atomic_write
-from recbole_irllrec.text.endpoint import Endpoint
+from recbole_irllrec.text.endpoint import Endpoint, Said
 
 
 @pytest.fixture(scope="module")
@@ -529,6 +529,13 @@ def test_a_key_that_a_server_repeats_is_not_shown_or_stored(tmp_path, run, serve
     failure = answers().loc[("item", "i1"), "failure"]
     assert "***" in failure and "sk-proj" not in failure + said.stdout + said.stderr
     assert not any(secret.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("key", ["x", ""])
+def test_a_key_that_is_a_part_of_words_is_not_looked_for(key, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    said = Said(422, "max length, none of these")
+    assert said.message in str(Endpoint("http://localhost/v1").refusal(said))
 
 
 # --- Price and pace. ------------------------------------------------------------------------------------------------
