@@ -113,7 +113,7 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _parsing(path: Path, separator: str | None) -> pa_csv.ParseOptions:
-    delimiter = separator or ("\t" if ".tsv" in path.suffixes else ",")
+    delimiter = separator or ("\t" if ".tsv" in map(str.lower, path.suffixes) else ",")
     return pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
 
 

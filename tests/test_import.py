@@ -120,6 +120,11 @@ def test_the_index_of_a_frame_is_no_dimension(tmp_path):
         assert read_embeddings(tmp_path / name, vectors="[01]").embeddings.shape[1] == 2
 
 
+def test_tabs_part_the_columns_of_a_tsv_file(tmp_path):
+    (tmp_path / "t.TSV").write_text("token\ttext\na\tb, c\n")
+    assert read_texts(tmp_path / "t.TSV")[1].tolist() == ["b, c"]
+
+
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
 def test_a_quote_that_is_not_closed_swallows_no_rows(tmp_path, name):
     with pa.output_stream(tmp_path / name) as file:
@@ -237,12 +242,13 @@ def benchmark_settings():
 
 def test_imported_tables_are_those_that_training_uses(tmp_path):
     own = write_dataset(tmp_path)
-    (own / "items.csv").write_text("token,text,a,b\ni1,barn,1,2\ni2,river,3,4\ni3,hills,5,6\ni4,moon,7,8\n")
+    rows = "token,text,a,b\ni1,barn,1,2\ni2,river,3,4\ni3,hills,5,6\ni4,moon,7,8\n"
+    (own / "items.csv").write_text(rows.replace(",", "\t"))
     np.savez(own / "users.npz", ids=["u1", "u2", "u3"], embeddings=np.eye(3, 2, dtype=np.float16))
     shared = ("--encoder-name", "mine", *benchmark_settings())
     items = run(
         "intents", "import", "tiny", "--side", "item", "--embeddings", "tiny/items.csv", "--texts", "text",
-        "--source", "features", "--atomic", *shared,
+        "--source", "features", "--atomic", "--delimiter", r"\t", *shared,
     )  # fmt: skip
     assert items.stdout.count("4 tokens, 4 embedded, 2 wide, float32, encoder mine") == 4
     run(

@@ -22,6 +22,7 @@ from .options import (
     Store,
     TitleField,
     TrainedDataPath,
+    character,
     is_there,
 )
 
@@ -122,7 +123,7 @@ def import_(
         str | None,
         typer.Option(
             rich_help_panel=FILES,
-            help="Between the columns of a CSV file; a comma, or a tab in .tsv.",
+            help=r"Between the columns of a CSV file, a tab as \t; a comma, or a tab in .tsv.",
             show_default=False,
         ),
     ] = None,
@@ -141,7 +142,7 @@ def import_(
 
     config = _config(dataset, data_path, config_files)
     refuse_absent(config)
-    given = read_embeddings(embeddings, ids, vectors, texts, delimiter)
+    given = read_embeddings(embeddings, ids, vectors, texts, delimiter and character(delimiter))
     table = IntentTable.from_arrays(
         *given,
         encoder=encoder_name,
