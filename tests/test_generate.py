@@ -1,7 +1,9 @@
 """A language model writes texts: over a real server, with all that goes wrong with one."""
 
 import asyncio
+import contextlib
 import json
+import os
 import sqlite3
 from types import SimpleNamespace
 
@@ -21,6 +23,7 @@ from recbole_irllrec.dataset_tools.generation.store import open_store, open_to_w
 from recbole_irllrec.data.features import train_fingerprint
 from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import load_config
+from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.files import atomic_write
 from recbole_irllrec.text.endpoint import Endpoint, Said
 
@@ -683,6 +686,21 @@ def test_a_store_in_another_place_is_embedded_shown_and_checked(tmp_path, run):
     for name in ("show", "check"):
         asked = ("u0",) if name == "show" else ()
         assert "There is no store nowhere" in intents(name, *asked, "--store", "nowhere", status=1).stderr
+
+
+def test_reading_a_store_writes_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "answers.sqlite"
+    made_with = {"dataset": "shop", "model": "m", "prompts": "p", "train_fingerprint": "f", "replace": False}
+    with open_to_write(path, **made_with):
+        pass
+    there = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as a folder that cannot be written says
+    with open_store(path) as store:
+        assert store.about["model"] == "m" and sorted(tmp_path.iterdir()) == there
+    with contextlib.closing(sqlite3.connect(tmp_path / "another.sqlite")) as db:
+        db.execute("CREATE TABLE mine (a)")
+    with pytest.raises(IRLLRecError, match=r"name another file \(--store\)"), open_store(tmp_path / "another.sqlite"):
+        pass
 
 
 # --- Bad input. -----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ A process that is killed loses nothing that it had stored (write-ahead log). Onl
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -199,8 +200,16 @@ def open_store(path: Path) -> Iterator[Store]:
     """
     if not path.is_file():
         raise IRLLRecError(f"There is no store {path}: make one with `irllrec intents generate`, or name it (--store).")
-    with _connection(path) as connection:
-        yield Store(path, connection)
+    # Beside a store that others may be writing to, SQLite needs files, which a read-only folder does not take.
+    alone = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
+    with _in_one_sentence(path):
+        uri = f"{path.resolve().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
+        connection = sqlite3.connect(uri, timeout=30, uri=True)
+    with contextlib.closing(connection):
+        with _in_one_sentence(path):
+            _refuse_other_format(path, connection)
+            store = Store(path, connection)
+        yield store
 
 
 @contextlib.contextmanager
@@ -250,17 +259,18 @@ def _connection(path: Path) -> Iterator[sqlite3.Connection]:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA wal_autocheckpoint = 10000")  # pages; each time, answers wait for the disk
             connection.executescript(_TABLES)
-            found = connection.execute("SELECT value FROM about WHERE name = 'format'").fetchone()
-            if found is None:
-                with connection:
-                    connection.execute("INSERT INTO about VALUES ('format', ?)", (_FORMAT,))
-            elif found[0] != _FORMAT:
-                raise IRLLRecError(
-                    f"The store {path} has the format {found[0]}, not {_FORMAT}: name another (--store)."
-                )
+            with connection:
+                connection.execute("INSERT OR IGNORE INTO about VALUES ('format', ?)", (_FORMAT,))
+            _refuse_other_format(path, connection)
         yield connection
     finally:
         connection.close()
+
+
+def _refuse_other_format(path: Path, connection: sqlite3.Connection) -> None:
+    (found,) = connection.execute("SELECT value FROM about WHERE name = 'format'").fetchone() or ("unknown",)
+    if found != _FORMAT:
+        raise IRLLRecError(f"The store {path} has the format {found}, not {_FORMAT}: name another (--store).")
 
 
 @contextlib.contextmanager
@@ -268,8 +278,7 @@ def _in_one_sentence(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        full = "make room on the disk and start again, which goes on where this stopped"
-        none = "name another file (--store)"
-        raise IRLLRecError(
-            f"The store {path} cannot be used ({error}): {none if 'not a database' in str(error) else full}."
-        ) from None
+        way_out = "make room on the disk and start again, which goes on where this stopped"
+        if any(said in str(error) for said in ("not a database", "no such table", "readonly")):
+            way_out = "name another file (--store)"
+        raise IRLLRecError(f"The store {path} cannot be used ({error}): {way_out}.") from None
