@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import sqlite3
 from types import SimpleNamespace
 
@@ -550,11 +551,12 @@ def test_limits_stop_cleanly_and_the_run_goes_on_later(tmp_path, run, server, an
     assert len(server.asked()) == 7 == len(answers())
     prices = tmp_path / "prices.yaml"
     prices.write_text(
-        "currency: USD\nbatch: 0.5\nmodels: {gpt-4o-mini: {input: 100, output: 100, context_length: 9000}}"
+        "currency: EUR\nbatch: 0.5\nmodels: {gpt-4o-mini: {input: 100, output: 100, context_length: 9000}}"
     )
     done = run("--prices", prices, "--max-cost", "1.5")
     assert "--max-cost 1.5" in done.stderr and done.returncode == 1
-    cost = float(done.stdout.split("$")[1].split(".\n")[0].rstrip("."))
+    cost = float(re.search(r"answer tokens,\s+([\d.]+)\s+EUR\.", done.stdout)[1])
+    assert "$" not in done.stdout + done.stderr
     assert 1.2 < cost <= 1.5  # the longest answer would cost 0.1
     assert run().returncode == 0 and len(server.asked()) == 40
 
