@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,8 @@ import pyarrow.parquet as pq
 
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.tables.table_file import plain_footer
+
+from .sources import refuse_open_quote
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".tsv")
@@ -71,6 +74,8 @@ def read_columns(
             file = pq.ParquetFile(path, metadata=plain_footer(path), page_checksum_verification=True)
             table = file.read(wanted)
         else:
+            with pa.input_stream(path) as content:
+                refuse_open_quote(path, sum(some.count(b'"') for some in iter(partial(content.read, _BLOCK), b"")))
             types = {name: pa.float32() if name in numbers else pa.string() for name in wanted}
             table = pa_csv.read_csv(
                 path,
@@ -108,7 +113,7 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _parsing(path: Path, separator: str | None) -> pa_csv.ParseOptions:
-    delimiter = separator or ("\t" if ".tsv" in path.suffixes else ",")
+    delimiter = separator or ("\t" if ".tsv" in map(str.lower, path.suffixes) else ",")
     return pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
 
 

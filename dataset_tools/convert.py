@@ -350,7 +350,7 @@ def _added(names: set[str], ids: pa.Array, chosen: np.ndarray) -> np.ndarray:
 def without_markup(column: pa.Array, separator: str = ", ") -> tuple[pa.Array, int, int]:
     """Texts, or the joined texts of lists, without markup; how many rows had some, and how many page source."""
     lists = pa.types.is_list(column.type)
-    parts = column.flatten() if lists else column
+    parts = pc.fill_null(column.flatten(), "") if lists else column
     rows = pc.list_parent_indices(column).to_numpy() if lists else np.arange(len(column))
     plain = plain_texts(parts)
     source = are_source(parts, plain)

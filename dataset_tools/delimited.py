@@ -14,7 +14,7 @@ import pyarrow.csv
 from recbole_irllrec.errors import IRLLRecError
 
 from .convert import Features, Reviews
-from .sources import open_text
+from .sources import open_text, refuse_open_quote
 from .times import Times
 from .values import finite, floats, without_missing
 
@@ -128,7 +128,10 @@ def _refuse_empty(path: Path, row: int, name: str, ids: pa.Array) -> None:
 
 def _header(path: Path, dialect: Dialect) -> list[str]:
     with open_text(path) as file:
-        names = _open(path, file, None, dialect).schema.names
+        try:
+            names = _open(path, file, None, dialect).schema.names
+        except UnicodeDecodeError:
+            raise IRLLRecError(f"{path}, line 1, is not UTF-8: convert the file to UTF-8.") from None
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise IRLLRecError(f"{path} has two columns {repeated[0]!r}: rename one.")
@@ -154,17 +157,14 @@ def _batches(path: Path, names: list[str], dialect: Dialect) -> Iterator[pa.Reco
             raise IRLLRecError(f"{path} cannot be read as CSV ({_first_line(error)}): mend it.") from None
     if empty:
         raise IRLLRecError(f"{path} has a header and no rows: export it again.")
-    if dialect.quotes and quotes.number % 2:
-        raise IRLLRecError(
-            f"{path} has an odd number of double quotes, so that one is never closed or the file is cut short: mend "
-            f"it, or give --no-quotes if quotes are ordinary characters in it."
-        )
+    if dialect.quotes:
+        refuse_open_quote(path, quotes.number, ", or give --no-quotes if quotes are ordinary characters in it")
 
 
 class _Quotes:
     """Looks at the quotes of a file as it is read, with which pyarrow is content whatever they are.
 
-    It takes a quote that is never closed for one closed at the end, and one after a backslash for the end of the value.
+    It takes one after a backslash for the end of the value; see also `refuse_open_quote`.
     """
 
     closed = False

@@ -15,7 +15,7 @@ from recbole_irllrec.data.training import TrainingTokens
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.tables.intents import IntentTable
 from recbole_irllrec.tables.table_file import TableFile
-from recbole_irllrec.text.default import RECIPES, VERSIONS, made_texts
+from recbole_irllrec.text.default import RECIPES, TFIDF_SVD, VERSIONS, made_texts
 from recbole_irllrec.text.encoders import Encoder, TfidfSvdEncoder, embed_texts
 
 from . import generate
@@ -44,6 +44,11 @@ class Texts(NamedTuple):
     prompt_version: str | None
     origin: str  # what messages call them
     features_alone: np.ndarray | None = None  # [m] what no interaction went into, if that is another text
+
+    @property
+    def of_recipe(self) -> bool:
+        """Whether they were made as the embedded default makes them."""
+        return self.prompt_version in VERSIONS.values()
 
     @property
     def learnable(self) -> np.ndarray:
@@ -195,6 +200,20 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
         raise IRLLRecError(f"The encoder {name} needs a model: name it with --encoder-model.")
 
 
+def together(name: str, texts: Sequence[Texts]) -> list[tuple[list[Texts], bool]]:
+    """The texts that each encoder is for, and whether they are recipes'.
+
+    TF-IDF learns a space for each of the default's recipes, as the embedded default does; so it can be learnt again.
+    """
+    of_recipes = all(some.of_recipe for some in texts)
+    if name != TFIDF_SVD or not of_recipes:
+        return [([*texts], of_recipes)]
+    by_kinds: dict[tuple[str, ...], list[Texts]] = {}
+    for some in texts:
+        by_kinds.setdefault(tuple(some.kinds), []).append(some)
+    return [(some, True) for some in by_kinds.values()]
+
+
 @contextmanager
 def open_encoder(
     name: str, options: Mapping[str, Any], config: "Config", texts: Sequence[Texts], each: Callable[..., Iterable] = map
@@ -205,8 +224,8 @@ def open_encoder(
         name: tfidf-svd, sentence-transformers or openai.
         options: those that were given, by the names of the encoder's arguments.
         config: RecBole's settings; what an endpoint answers is kept in the data set's folder.
-        texts: what is to be embedded. TF-IDF learns its space from what of it no interaction went into, if there is
-            any.
+        texts: what is to be embedded, see `together`. TF-IDF learns its space from what of it no interaction went
+            into, if there is any.
         each: calls an encoder that runs here for many blocks of texts; ``cluster.in_order`` does so on a cluster.
 
     Raises:
@@ -221,7 +240,8 @@ def open_encoder(
     else:
         ordered = sorted(texts, key=lambda some: some.side)  # as the embedded default
         learnable = np.concatenate([some.learnable for some in ordered])
-        yield TfidfSvdEncoder(learnable if len(learnable) else np.concatenate([some.texts for some in ordered]), each)
+        learnt = learnable if len(learnable) else np.concatenate([some.texts for some in ordered])
+        yield TfidfSvdEncoder(learnt, each, fields_named=all(some.of_recipe for some in texts))
 
 
 def _local() -> "type[SentenceTransformerEncoder]":

@@ -81,6 +81,7 @@ class Estimate(NamedTuple):
     """None where no price is known."""
     most_cost: float | None
     """If every answer is as long as --answer-tokens allows; answers that have to be asked for again come on top."""
+    price: Price | None
     example: Prompt | None
 
 
@@ -94,6 +95,7 @@ class Summary:
     prompt_tokens: int = 0
     answer_tokens: int = 0
     cost: float | None = None
+    price: Price | None = None
     retries: dict[str, int] = field(default_factory=dict)
     """How often a request was sent again, by reason."""
 
@@ -155,7 +157,7 @@ def generate(
             gc.unfreeze()
             gc.set_threshold(*collected)
             summary.counts = store.counts()
-            summary.requests, summary.cost = budget.requests, budget.cost
+            summary.requests, summary.cost, summary.price = budget.requests, budget.cost, price
             summary.prompt_tokens, summary.answer_tokens = budget.prompt_tokens, budget.answer_tokens
             summary.retries = dict(endpoint.retries)
 
@@ -292,7 +294,7 @@ def _estimate(plan: _Plan, options: Options, price: Price | None, store: Store |
         prompt_tokens += prompt.tokens
     usually, most = round(requests * usual), requests * options.answer_tokens
     cost, most_cost = (price.of(prompt_tokens, tokens) if price else None for tokens in (usually, most))
-    return Estimate(requests, prompt_tokens, usually, cost, most_cost, example)
+    return Estimate(requests, prompt_tokens, usually, cost, most_cost, price, example)
 
 
 def _price(options: Options) -> Price | None:

@@ -1,5 +1,6 @@
 """Embeddings that people already have, turned into text tables."""
 
+import re
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -23,6 +24,7 @@ ID, TEXT, VECTORS = "token", "text", "embedding"  # names of columns, where none
 NPZ_ID, NPZ_VECTORS = "ids", "embeddings"
 _BRACKETS = r"^\s*[\[(]?\s*|\s*[\])]?\s*$"
 _BETWEEN_NUMBERS = r"[\s,;]+"
+_INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")  # what pandas calls it in a CSV file, read again, in Parquet
 
 
 class Given(NamedTuple):
@@ -144,6 +146,11 @@ def _vector_columns(path: Path, names: Sequence[str], strings: Sequence[str], ve
     """The columns with embeddings: one of lists or strings, or one a dimension."""
     if vectors is None:
         found = [VECTORS] if VECTORS in names else [name for name in names if name not in strings]
+        for name in filter(_INDEX.fullmatch, found):
+            raise IRLLRecError(
+                f"{path} has a column {name!r}, as a data frame's index is written, which is no dimension of an "
+                f"embedding: write the frame without its index, or name the other columns with --vectors."
+            )
     else:
         found = [vectors] if vectors in names else [name for name in names if fnmatchcase(name, vectors)]
     if not found:

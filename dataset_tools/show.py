@@ -39,7 +39,7 @@ class Shown(NamedTuple):
 
     side: Side
     rows: list[Row]
-    answer: Answer | None  # the language model's, where there is a store
+    answer: Answer | str | None  # the language model's, where there is a store; or why there is no valid one
 
 
 def look_up(config: "Config", token: str, side: str | None = None, store: Path | None = None) -> Shown:
@@ -123,7 +123,7 @@ def _tables_with(config: "Config", side: str, token: str) -> dict[str, TableFile
     return {kind: file for kind, file in files.items() if token in file}
 
 
-def _answers(config: "Config", sides: list[Side], token: str, store: Path | None) -> dict[str, Answer | None]:
+def _answers(config: "Config", sides: list[Side], token: str, store: Path | None) -> dict[str, Answer | str | None]:
     path = store_path(config, store)
     if store is None and not path.is_file():
         return {}

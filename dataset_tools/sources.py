@@ -59,6 +59,19 @@ def open_text(path: Path) -> Iterator[BinaryIO]:
             raise IRLLRecError(f"{path} is cut short or damaged ({error}): fetch it again.") from None
 
 
+def refuse_open_quote(path: Path, quotes: int, way_out: str = "") -> None:
+    """Refuse a CSV file with so many quotes; pyarrow takes one that is never closed for one closed at the end.
+
+    Raises:
+        IRLLRecError: their number is odd.
+    """
+    if quotes % 2:
+        raise IRLLRecError(
+            f"{path} has an odd number of double quotes, so that one is never closed or the file is cut short: mend "
+            f"it{way_out}."
+        )
+
+
 def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The JSON objects of a file, one a line, with the number of the line.
 

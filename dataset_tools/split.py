@@ -4,7 +4,7 @@ import glob
 import re
 import shlex
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from recbole.utils.argument_list import dataset_arguments
 
 from recbole_irllrec.data.dataset_folder import interaction_files, refuse_missing
 from recbole_irllrec.data.loading import DATA_PATH, load_config, seeded_dataset, setting_in_files
+from recbole_irllrec.data.text import KINDS
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.files import atomic_folder
 from recbole_irllrec.settings.files import settings_files
@@ -29,6 +30,7 @@ from .atomic import check_name, refuse_overwriting, settings_text
 from .cold import PARTS
 
 _SIDES = ("user", "item")
+_ATOMIC_TABLES = {f".{side}_{kind}" for side in _SIDES for kind in KINDS}
 _PLACE = "place in the .inter file"
 _MARK = "# The split, written by irllrec data split:"
 # They choose interactions, which are chosen now; RecBole leaves them alone with a split that is given.
@@ -201,7 +203,7 @@ def _places(
 
 
 def _copy_the_rest(source: Path, dataset: str, fresh: Path, name: str) -> None:
-    """Copy what else belongs to the data set, without tables that were made with other training interactions."""
+    """Copy what else belongs to the data set, without what was made with other training interactions."""
     for path in sorted(source.glob(f"{glob.escape(dataset)}.*")):
         suffix = path.name.removeprefix(dataset)
         if path.is_file() and not suffix.endswith((".inter", ".yaml")) and not _knows_interactions(path):
@@ -209,7 +211,12 @@ def _copy_the_rest(source: Path, dataset: str, fresh: Path, name: str) -> None:
 
 
 def _knows_interactions(path: Path) -> bool:
-    """Whether it is a text table that was made with interactions, or one that does not say."""
+    """Whether it is a text table that was made with interactions, or one that does not say, or a model's answers."""
+    if ".answers.sqlite" in path.name:
+        return True
+    if path.suffix in _ATOMIC_TABLES:  # which say nothing; the table of which one was written may
+        table = path.with_name(f"{path.name}.parquet")
+        return not table.is_file() or _knows_interactions(table)
     if path.suffix != ".parquet" or path.name.endswith(".reviews.parquet"):
         return False
     try:
@@ -268,7 +275,14 @@ def _kept(text: str) -> str:
     return "".join(f"{part.rstrip()}\n" for part in parts if part.strip())
 
 
-def _without(text: str, names: Iterable[str]) -> str:
+def _without(text: str, names: Collection[str]) -> str:
     """Lines of settings without the settings of these names."""
-    entry = rf"^(?:{'|'.join(map(re.escape, names))})[ \t]*:.*\n(?:\n*[ \t-].*\n)*"
-    return re.sub(entry, "", text, flags=re.MULTILINE)
+    lines = text.splitlines(keepends=True)
+    settings = yaml.compose(text)
+    for key, value in reversed(settings.value if settings else []):
+        if key.value in names:
+            end = value.end_mark.line + (value.end_mark.column > 0)
+            while end > key.start_mark.line + 1 and re.match(r"#|\s*$", lines[end - 1]):
+                end -= 1  # a comment in the first column is about what follows
+            del lines[key.start_mark.line : end]
+    return "".join(lines)

@@ -168,7 +168,7 @@ def _map_of_items(served: Scorer, named: pd.Series, how: Map, path: str) -> pd.D
     tokens = served.item_tokens[ids]
     x, y = in_two_dimensions(found[kind].to_numpy(), how).T
     by_kind = tables(served.config, served.train)
-    table = by_kind.get(kind, by_kind["profile"]).item
+    table = by_kind[kind if kind in by_kind else "profile"].item  # kinds that come from the same files are given once
     assert table is not None  # `tables`
     interactions = np.bincount(served.train_items.indices, minlength=len(served.item_tokens))[ids]
     return pd.DataFrame(

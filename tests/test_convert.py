@@ -368,6 +368,7 @@ BAD_CSV = {
     "no column 'item_id', but user_id, b": b"user_id,b\n1,2\n",
     "two columns 'user_id'": b"user_id,item_id,user_id\n1,2,3\n",
     "Expected 2 columns, got 3": b"user_id,item_id\n1,2\n1,2,3\n",
+    "line 1, is not UTF-8": b"user_id,item_id,Gr\xf6\xdfe\n1,2,3\n",
     "invalid UTF8": b"user_id,item_id\n1,\xff\n",
     "odd number of double quotes": b'user_id,item_id\n1,2\n1,"3\n4,5\n',
     "row 2, has no item_id": b"user_id,item_id\n1,2\n3,\n",

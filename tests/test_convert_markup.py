@@ -11,7 +11,9 @@ from command import run
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recbole_irllrec.dataset_tools.markup import are_source, plain_texts
+from recbole_irllrec.dataset_tools.new_rows import words_of_convert
 
+from recbole_irllrec.api.frames import read_texts
 from recbole_irllrec.tables.features import read_atomic_file
 
 SCRIPT = "var aPageStart = (new Date()).getTime();\nvar ue_t0=ue_t0||+new Date();"
@@ -142,6 +144,12 @@ def test_half_a_surrogate_pair_in_a_list():
     write_amazon([{"asin": "B1", "title": "cup \ud83e", "category": [["a\ud83e", None, 3]]}])
     features, _ = read_atomic_file("dataset/d/d.item")
     assert features.loc[0, ["title", "categories"]].tolist() == ["cup \ufffd", "a\ufffd"]
+
+
+def test_nothing_in_a_list():
+    frame = pd.DataFrame({"item": ["a", "b"], "tags": [["x", None, "y"], [None]]})
+    assert words_of_convert(frame, "item_id")["tags"].tolist() == ["x, y", ""]
+    assert read_texts(frame, "item", None, set()).texts.tolist() == ["tags: x, y", ""]
 
 
 def test_csv_files_as_well():

@@ -118,13 +118,17 @@ def test_what_is_copied_to_another_folder(small):
     (small / "small.item").write_text("item_id:token\n000\n")
     (small / "small.reviews.parquet").write_bytes(b"reviews")
     (small / "notes.txt").write_text("mine")
+    (small / "small.answers.sqlite").write_bytes(b"answers")
+    for side in ("user", "item"):
+        (small / f"small.{side}_profile").write_text("as RecBole reads it")
+    (small / "small.item_intent").write_text("of what, nobody says")
     for side, source in (("user", "interactions"), ("item", "features")):
         table = IntentTable.from_arrays(["a"], np.ones((1, 2)), encoder="e", source=source)
         table.write(small / f"small.{side}_profile.parquet")
     assert irllrec("data", "split", "small", "--out=other", "--name=fixed") == 0
     assert {path.name for path in Path("other/fixed").iterdir()} == {
         *(f"fixed.{part}.inter" for part in PARTS),
-        *("fixed.item", "fixed.item_profile.parquet", "fixed.reviews.parquet", "fixed.yaml"),
+        *("fixed.item", "fixed.item_profile", "fixed.item_profile.parquet", "fixed.reviews.parquet", "fixed.yaml"),
     }
     assert drawn("fixed", "other/fixed/fixed.yaml") == drawn("small")
 
@@ -230,6 +234,24 @@ def test_each_setting_stands_in_the_file_once(small):
     assert "learning_rate: 0.1  # below the split's\n" in (small / "small.yaml").read_text()
     assert irllrec("data", "split", "small", "--out=other") == 0
     assert yaml.safe_load(Path("other/small/small.yaml").read_text())["user_text"] == "mean_of_items"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "load_col: {\n  inter: [user_id, item_id]\n}\n",
+        "load_col:\n# mine\n  inter: [user_id, item_id]\n",
+        "load_col:\n  inter:\n  - user_id\n\n  - item_id\n",
+        "load_col: {inter: [user_id, item_id]}",
+    ],
+)
+def test_settings_in_any_form_of_yaml_are_replaced_whole(small, written):
+    (small / "small.yaml").write_text(f"benchmark_filename: [\n]\nseed: 1\n# the columns\n{written}")
+    for order in ("TO", "RO"):
+        assert irllrec("data", "split", "small", f"--order={order}", "--force") == 0
+        text = (small / "small.yaml").read_text()
+        assert yaml.safe_load(text)["load_col"]["inter"] == ["user_id", "item_id", "timestamp"]
+        assert text.startswith("seed: 1\n# the columns\n") and text.count("load_col:") == 1
 
 
 def test_other_files_of_settings_do_not_drop_columns_that_are_loaded(small):

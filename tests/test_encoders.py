@@ -1,5 +1,6 @@
 """From texts to tables: through TF-IDF, a real model that runs here, and an endpoint."""
 
+import gc
 import json
 import shutil
 import sqlite3
@@ -18,6 +19,7 @@ from test_text_bad_input import refused
 from text_files import ITEMS, TRAIN, fingerprint, load, table, write_dataset, write_tables
 
 from recbole_irllrec.data.intents import IntentTable
+from recbole_irllrec.text import remote_encoder
 from recbole_irllrec.text.encoders import embed_texts
 from recbole_irllrec.text.local_encoder import SentenceTransformerEncoder
 from recbole_irllrec.text.remote_encoder import OpenAIEncoder
@@ -70,6 +72,10 @@ def test_each_text_is_embedded_once_and_blank_ones_not_at_all():
     assert half.embeddings.dtype == np.float16
     with refused("no text with words", "leave this side or kind out"):
         embed_texts(encoder, np.array(["a"], object), np.array([" "], object), source="features")
+    before = len(encoder.given)
+    with refused("repeats 1 row, first 'a'"):
+        embed_texts(encoder, np.array(["a", "a"], object), np.array(["b", "c"], object), source="features")
+    assert len(encoder.given) == before
 
 
 def test_tfidf_makes_the_tables_of_the_embedded_default(tmp_path):
@@ -89,12 +95,14 @@ def test_tfidf_makes_the_tables_of_the_embedded_default(tmp_path):
 
 def test_texts_of_a_file_and_of_tables(tmp_path):
     own = tiny(tmp_path)
-    pd.DataFrame({"token": ["i1", "i2", "i9"], "text": ["red barn", "blue river", ""]}).to_csv("items.csv")
+    pd.DataFrame({"token": ["i1", "i2", "i9"], "text": ["red barn: an", "blue river: an", ""]}).to_csv("items.csv")
     file = ("--texts", "items.csv", "--side", "item")
     run("intents", "embed", "tiny", *file, "--source", "interactions", "--kind", "intent", *SPLIT)
     made = IntentTable.read(own / "tiny.item_intent.parquet")
     assert (made.tokens.tolist(), made.present.tolist()) == (["i1", "i2", "i9"], [True, True, False])
+    assert made.embeddings[0] @ made.embeddings[1] < 0.9  # prose: its words before a colon tell texts apart
     assert made.metadata.train_fingerprint == fingerprint(TRAIN)
+    assert made.metadata.encoding == {"encoder": "tfidf-svd", "learnt_from": "texts"}
     run("intents", "embed", "tiny", "--texts", "tables", "--dtype", "float16", *SPLIT)
     again = IntentTable.read(own / "tiny.item_intent.parquet")
     assert again.texts.tolist() == made.texts.tolist() and again.embeddings.dtype == np.float16
@@ -246,6 +254,23 @@ def test_another_width_is_another_embedding():
         server.set(dim=9)
         with refused("9 wide where 4 are expected", "cache.sqlite"):
             encode(server, ["a b", "c d"])
+
+
+def test_two_widths_in_the_cache_are_refused_wherever_they_meet(monkeypatch):
+    monkeypatch.setattr(remote_encoder, "_LOOKED_UP", 1)
+    with serve(dim=4) as server:
+        encode(server, ["a b"])
+        server.set(dim=6)
+        encode(server, ["c d"])
+        with refused("cache.sqlite holds embeddings 4 and 6 wide", "move the file away"):
+            encode(server, ["a b", "c d"])
+
+
+def test_a_wrong_key_is_told_once(caplog):
+    with serve(api_key="another", latency=0.1) as server, refused("401"):
+        encode(server, many(9), dimensions=4, batch_size=1)
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -439,6 +439,11 @@ def test_an_encoder_that_cannot_be_had_now(embedded):
     Path("dataset/tiny/tiny.item").write_text("item_id:token\ttitle:token_seq\ni1\tanother\ni2\tword\n")
     with pytest.raises(IRLLRecError, match="made from other features than those that are there now"):
         serve(checkpoint, texts=True).extend(pd.DataFrame({"item": ["new"], "text": ["x"]}))
+    texts = {"encoding": {"encoder": "tfidf-svd", "learnt_from": "texts"}}
+    for learnt in ({"prompt_version": "mine 1"}, {"prompt_version": None, **texts}):
+        rewrite(Path("dataset/tiny/tiny.item_profile.parquet"), **learnt)
+        with pytest.raises(IRLLRecError, match="has learnt from texts that are not the embedded default's"):
+            serve(checkpoint, texts=True).extend(pd.DataFrame({"item": ["new"], "text": ["x"]}))
     rewrite(
         Path("dataset/tiny/tiny.item_profile.parquet"),
         encoding={"encoder": "sentence-transformers", "encoder_model": "./nowhere"},

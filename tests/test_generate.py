@@ -1,23 +1,32 @@
 """A language model writes texts: over a real server, with all that goes wrong with one."""
 
+import asyncio
+import contextlib
 import json
+import os
 import re
 import sqlite3
+from types import SimpleNamespace
 
 import command
 import numpy as np
+import openai
 import openai_server
 import pandas as pd
 import pytest
 import yaml
 from generation_files import arguments, write_dataset
 from recbole_irllrec.dataset_tools.generate import evidence_outside, texts
-from recbole_irllrec.dataset_tools.generation.store import open_store
+from recbole_irllrec.dataset_tools.generation.batch import BatchRun
+from recbole_irllrec.dataset_tools.generation.budget import Budget
+from recbole_irllrec.dataset_tools.generation.store import open_store, open_to_write
 
 from recbole_irllrec.data.features import train_fingerprint
 from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.data.loading import load_config
+from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.files import atomic_write
+from recbole_irllrec.text.endpoint import Endpoint, Said
 
 
 @pytest.fixture(scope="module")
@@ -509,6 +518,8 @@ def test_an_answer_that_a_filter_has_stopped_is_not_asked_for_again(tmp_path, ru
     server.set(finish="content_filter", message={"content": "It is"})
     assert run().returncode == 0 and len(server.asked()) == 4
     assert answers()["failure"].str.contains("filter has stopped the answer").all()
+    shown = command.run("intents", "show", "shop", "i0", "--data-path", tmp_path, "--config-files", "config.yaml")
+    assert "None that is valid: " in shown.stdout and "filter has stopped the answer" in shown.stdout
 
 
 @pytest.mark.parametrize("batch", [(), ("--batch", "--poll", "0.05")])
@@ -524,6 +535,13 @@ def test_a_key_that_a_server_repeats_is_not_shown_or_stored(tmp_path, run, serve
     assert not any(secret.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
+@pytest.mark.parametrize("key", ["x", ""])
+def test_a_key_that_is_a_part_of_words_is_not_looked_for(key, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    said = Said(422, "max length, none of these")
+    assert said.message in str(Endpoint("http://localhost/v1").refusal(said))
+
+
 # --- Price and pace. ------------------------------------------------------------------------------------------------
 
 
@@ -533,11 +551,12 @@ def test_limits_stop_cleanly_and_the_run_goes_on_later(tmp_path, run, server, an
     assert len(server.asked()) == 7 == len(answers())
     prices = tmp_path / "prices.yaml"
     prices.write_text(
-        "currency: USD\nbatch: 0.5\nmodels: {gpt-4o-mini: {input: 100, output: 100, context_length: 9000}}"
+        "currency: EUR\nbatch: 0.5\nmodels: {gpt-4o-mini: {input: 100, output: 100, context_length: 9000}}"
     )
     done = run("--prices", prices, "--max-cost", "1.5")
     assert "--max-cost 1.5" in done.stderr and done.returncode == 1
-    cost = float(done.stdout.split("$")[1].split(".\n")[0].rstrip("."))
+    cost = float(re.search(r"answer tokens,\s+([\d.]+)\s+EUR\.", done.stdout)[1])
+    assert "$" not in done.stdout + done.stderr
     assert 1.2 < cost <= 1.5  # the longest answer would cost 0.1
     assert run().returncode == 0 and len(server.asked()) == 40
 
@@ -593,6 +612,32 @@ def test_a_batch_stops_at_the_limit(tmp_path, run, server, answers):
     write_dataset(tmp_path, n_users=12, n_items=10)
     assert "--max-requests 6" in sentence(run(*BATCH, "--max-requests", "6"))
     assert len(answers()) == 6 == sum(entry["path"] == "chat/completions" for entry in server.asked())
+
+
+def test_a_batch_whose_answer_is_lost_is_not_submitted_again(tmp_path, monkeypatch):
+    submitted = []
+
+    class Batches:
+        async def list(self, limit):
+            return SimpleNamespace(data=submitted)
+
+        async def create(self, input_file_id, **_):
+            submitted.append(SimpleNamespace(id=f"batch-{len(submitted)}", input_file_id=input_file_id))
+            raise openai.APITimeoutError(None)
+
+        async def retrieve(self, batch_id):
+            return SimpleNamespace(status="completed", output_file_id=None, error_file_id=None)
+
+    endpoint = Endpoint("http://localhost/v1")
+    monkeypatch.setattr(endpoint, "client", SimpleNamespace(batches=Batches()))
+    made_with = {"dataset": "shop", "model": "m", "prompts": "p", "train_fingerprint": "f", "replace": False}
+    with open_to_write(tmp_path / "answers.sqlite", **made_with) as store:
+        with store.writing():
+            store.db.execute("INSERT INTO batch (name, file_id) VALUES ('item-1.jsonl', 'file-1')")
+        run = BatchRun(None, None, endpoint, Budget(None, None, None), store, size=1, poll_seconds=0)
+        asyncio.run(run.answer(lambda: iter(()), 0, "items"))
+        assert store.db.execute("SELECT batch_id, done FROM batch").fetchall() == [("batch-0", 1)]
+    assert len(submitted) == 1
 
 
 # --- Into tables. ---------------------------------------------------------------------------------------------------
@@ -651,6 +696,21 @@ def test_a_store_in_another_place_is_embedded_shown_and_checked(tmp_path, run):
     for name in ("show", "check"):
         asked = ("u0",) if name == "show" else ()
         assert "There is no store nowhere" in intents(name, *asked, "--store", "nowhere", status=1).stderr
+
+
+def test_reading_a_store_writes_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "answers.sqlite"
+    made_with = {"dataset": "shop", "model": "m", "prompts": "p", "train_fingerprint": "f", "replace": False}
+    with open_to_write(path, **made_with):
+        pass
+    there = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as a folder that cannot be written says
+    with open_store(path) as store:
+        assert store.about["model"] == "m" and sorted(tmp_path.iterdir()) == there
+    with contextlib.closing(sqlite3.connect(tmp_path / "another.sqlite")) as db:
+        db.execute("CREATE TABLE mine (a)")
+    with pytest.raises(IRLLRecError, match=r"name another file \(--store\)"), open_store(tmp_path / "another.sqlite"):
+        pass
 
 
 # --- Bad input. -----------------------------------------------------------------------------------------------------

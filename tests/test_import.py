@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +14,7 @@ from command import full_disk, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from recbole_irllrec.dataset_tools.import_embeddings import read_embeddings
+from recbole_irllrec.dataset_tools.import_embeddings import read_embeddings, read_texts
 from test_text_bad_input import refused
 from text_files import TRAIN, fingerprint, load, node_texts, write_dataset
 
@@ -106,6 +107,30 @@ def test_what_looks_like_a_missing_value_is_an_id(tmp_path):
     found = read_embeddings(tmp_path / "e.tsv")
     assert found.tokens.tolist() == ["007", "NA", "null", "1e3"]
     np.testing.assert_array_equal(found.embeddings, [[1, 2], [3, 4], [0, 0], [5, 6]])
+
+
+def test_the_index_of_a_frame_is_no_dimension(tmp_path):
+    frame = pd.DataFrame({"token": ["a", "b", "c"], "0": [0.1, 0.3, 0.5], "1": [0.2, 0.4, 0.6]})
+    frame.to_csv(tmp_path / "e.csv")
+    pd.read_csv(tmp_path / "e.csv").to_csv(tmp_path / "again.csv", index=False)
+    frame[frame["0"] > 0.2].to_parquet(tmp_path / "e.parquet")
+    for name, column in {"e.csv": "''", "again.csv": "'Unnamed: 0'", "e.parquet": "'__index_level_0__'"}.items():
+        with refused(f"{name} has a column {column}, as a data frame's index", "--vectors"):
+            read_embeddings(tmp_path / name)
+        assert read_embeddings(tmp_path / name, vectors="[01]").embeddings.shape[1] == 2
+
+
+def test_tabs_part_the_columns_of_a_tsv_file(tmp_path):
+    (tmp_path / "t.TSV").write_text("token\ttext\na\tb, c\n")
+    assert read_texts(tmp_path / "t.TSV")[1].tolist() == ["b, c"]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_a_quote_that_is_not_closed_swallows_no_rows(tmp_path, name):
+    with pa.output_stream(tmp_path / name) as file:
+        file.write(b'token,text\na,"unclosed\nb,fine\nc,fine\n')
+    with refused(f"{name} has an odd number of double quotes", "mend it."):
+        read_texts(tmp_path / name)
 
 
 def test_texts_of_another_file(tmp_path):
@@ -217,12 +242,13 @@ def benchmark_settings():
 
 def test_imported_tables_are_those_that_training_uses(tmp_path):
     own = write_dataset(tmp_path)
-    (own / "items.csv").write_text("token,text,a,b\ni1,barn,1,2\ni2,river,3,4\ni3,hills,5,6\ni4,moon,7,8\n")
+    rows = "token,text,a,b\ni1,barn,1,2\ni2,river,3,4\ni3,hills,5,6\ni4,moon,7,8\n"
+    (own / "items.csv").write_text(rows.replace(",", "\t"))
     np.savez(own / "users.npz", ids=["u1", "u2", "u3"], embeddings=np.eye(3, 2, dtype=np.float16))
     shared = ("--encoder-name", "mine", *benchmark_settings())
     items = run(
         "intents", "import", "tiny", "--side", "item", "--embeddings", "tiny/items.csv", "--texts", "text",
-        "--source", "features", "--atomic", *shared,
+        "--source", "features", "--atomic", "--delimiter", r"\t", *shared,
     )  # fmt: skip
     assert items.stdout.count("4 tokens, 4 embedded, 2 wide, float32, encoder mine") == 4
     run(

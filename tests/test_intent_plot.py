@@ -13,7 +13,7 @@ from browser import look_at
 from scipy.integrate import trapezoid
 from trained import NO_TEXT
 
-from recbole_irllrec import geometry
+from recbole_irllrec import geometry, intent_plot
 from recbole_irllrec.model.graph import interaction_intents
 
 MADE = ("plot.html", "numbers.csv", "angles.csv", "items.csv")
@@ -152,6 +152,14 @@ def test_models_with_some_of_it(model, settings, there, trained):
     assert pd.read_csv("plots/angles.csv").columns.tolist() == ["angle", *there]
     assert pd.read_csv("plots/items.csv")["title"].str.startswith("kind ").all()
     assert pd.read_csv("plots/numbers.csv").query("measure == 'uniformity'")["n"].max() == 40
+
+
+def test_tables_of_intents_alone(trained, monkeypatch):
+    served = trained.served("IRLLRec")
+    (its,) = intent_plot.tables(served.config, served.train).values()
+    monkeypatch.setattr(intent_plot, "tables", lambda *_: {"intent": its})
+    made = intent_plot.picture(served, "it", None, "pca", 40)
+    assert made.items["text"].str.startswith("title: ").all()
 
 
 def test_what_is_refused(trained, capsys):

@@ -1,6 +1,7 @@
 """Prompts: how long a text is, where it is cut, what a prompt holds, how an answer is read."""
 
 import json
+import uuid
 
 import pytest
 import regex
@@ -106,6 +107,14 @@ def test_a_user_prompt_fits_into_a_small_context_and_keeps_both_sides():
     assert roomy.user.count("profile " * 50) == 16 and roomy.user.count("title: ") == 16
     with pytest.raises(IRLLRecError, match="--context-length"):
         prompts(600)
+
+
+@pytest.mark.parametrize("context", [2300, 6000, 9000])
+def test_long_ids_have_room(context):
+    ids = [str(uuid.UUID(int=7**40 + i)) for i in range(100)]
+    read = [Read(token, "title: one " * 9, "profile " * 50, "review " * 200) for token in ids]
+    prompt = prompts(context).for_user(UserInput("u1", "age: 30", read[:70], read[70:]))
+    assert prompt.tokens + 300 + 200 <= context  # 200 for what the server adds
 
 
 def test_what_looks_like_a_placeholder_in_the_data_stays_as_it_is():

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from recbole_irllrec.data.dataset import IRLLRecDataset
 from recbole_irllrec.data.intents import IntentTable
 from recbole_irllrec.tables.features import read_atomic_file, read_features
+from recbole_irllrec.text.default import made_of
 from recbole_irllrec.text.encoders import TfidfSvdEncoder
 from recbole_irllrec.text.profiles import item_texts, user_texts, words_of
 
@@ -233,6 +234,20 @@ def test_the_default_tables_say_what_they_are(tmp_path):
     assert not own.joinpath("text_cache").exists()
 
 
+def test_the_default_depends_on_a_model_in_a_folder(tmp_path):
+    (tmp_path / "mine/.git").mkdir(parents=True)
+    model = tmp_path / "mine/weights"
+    write_dataset(tmp_path)
+    config, _ = load(tmp_path, default_encoder=str(model.parent))
+    model.write_bytes(b"before")
+    before = made_of(config, "features")
+    (tmp_path / "mine/.git/HEAD").write_bytes(b"no part of it")
+    assert made_of(config, "features") == before
+    model.write_bytes(b"trained anew")
+    assert made_of(config, "features") != before
+    assert len(made_of(load(tmp_path)[0], "features")) == len(before) - 1
+
+
 @pytest.mark.parametrize("damage", [b"", b"PAR1 and no more PAR1", "middle", "other tokens"])
 def test_a_damaged_cache_is_made_again(tmp_path, damage):
     write_dataset(tmp_path)
@@ -349,3 +364,10 @@ def test_the_encoder():
     np.testing.assert_allclose(np.linalg.norm(embeddings[[0, 1, 2, 4, 6]], axis=1), 1, rtol=1e-5)
     np.testing.assert_array_equal(embeddings[6], embeddings[0])  # names of fields are no words
     np.testing.assert_array_equal(TfidfSvdEncoder(texts).encode(texts), embeddings[:5])
+
+
+def test_the_encoder_reads_prose_to_its_colons():
+    prose = ["The reader likes three things most: dragons", "Nobody hates three things: dragons", "maps"]
+    one, two, _ = TfidfSvdEncoder(prose, fields_named=False).encode(prose)
+    assert one @ two < 0.9
+    assert TfidfSvdEncoder(prose).name != TfidfSvdEncoder(prose, fields_named=False).name

@@ -11,6 +11,7 @@ import recbole
 from recbole.config import Config
 from text_files import tokens_of
 
+from recbole_irllrec.data.alike import embed_alike
 from recbole_irllrec.data.dataset import IRLLRecDataset
 from recbole_irllrec.data.text import resolve, tables
 from recbole_irllrec.data.training import SIDES, TrainingTokens
@@ -165,4 +166,9 @@ def test_shown_embedded_and_trained_with(tmp_path):
     command.run("intents", "embed", NAME, "--texts", "intents", *where)
     table = IntentTable.read(own / f"{NAME}.user_intent.parquet")
     assert table.metadata.prompt_version == "written intents 1" and "likes: " in table.texts[0]
+    config, dataset = load_few(tmp_path)
+    for kind in ("profile", "intent"):  # either space can be learnt again, for new items
+        its = IntentTable.read(own / f"{NAME}.item_{kind}.parquet")
+        again = embed_alike(config, dataset, its.metadata, "The table", its.tokens, its.texts)
+        np.testing.assert_array_equal(again, its.embeddings)
     assert "Training takes these tables." in command.run("intents", "check", NAME, *where).stdout

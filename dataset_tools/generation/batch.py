@@ -159,7 +159,7 @@ class BatchRun:
             file_id = uploaded.id
             self._note(name, "file_id", file_id)
         if batch_id is None:
-            batch_id = await self._submitted(file_id) or await self._submit(file_id)
+            batch_id = await self._submit(file_id)
             self._note(name, "batch_id", batch_id)
             self._log.info(f"{name} is submitted as {batch_id}. This command may be stopped; run again, it goes on.")
         batch = await self._wait(batch_id)
@@ -174,17 +174,21 @@ class BatchRun:
                 lines += content.text.split("\n")
         self._take_in(name, [json.loads(line) for line in lines if line])
 
-    async def _submitted(self, file_id: str) -> str | None:
-        """The batch of a file, if it was submitted and the process died before it could note so."""
+    async def _submitted(self, file_id: str) -> openai.types.Batch | None:
+        """The batch of a file, if a process submitted it that died, or an attempt whose answer was lost."""
         listed = await self._endpoint.call(lambda: self._endpoint.client.batches.list(limit=100))
-        return next((batch.id for batch in listed.data if batch.input_file_id == file_id), None)
+        return next((batch for batch in listed.data if batch.input_file_id == file_id), None)
 
     async def _submit(self, file_id: str) -> str:
-        batches = self._endpoint.client.batches
-        batch = await self._endpoint.call(
-            lambda: batches.create(input_file_id=file_id, endpoint="/v1/chat/completions", completion_window="24h")
-        )
-        return batch.id
+        """Submit a file, if it is not; each attempt looks anew."""
+        create = self._endpoint.client.batches.create
+
+        async def send() -> openai.types.Batch:
+            return await self._submitted(file_id) or await create(
+                input_file_id=file_id, endpoint="/v1/chat/completions", completion_window="24h"
+            )
+
+        return (await self._endpoint.call(send)).id
 
     async def _wait(self, batch_id: str) -> openai.types.Batch:
         while True:

@@ -13,7 +13,7 @@ _MILLION = 1_000_000
 
 
 class Price(BaseModel):
-    """What a model costs, in the currency of the file, and how much it reads."""
+    """What a model costs, and how much it reads."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -23,10 +23,17 @@ class Price(BaseModel):
     """A million tokens of answers."""
     context_length: int | None = Field(default=None, ge=1)
     """How many tokens a prompt and its answer may have together."""
+    currency: str = "USD"
+    """The file's."""
 
     def of(self, prompt_tokens: float, answer_tokens: float) -> float:
         """The cost of so many tokens."""
         return (prompt_tokens * self.input + answer_tokens * self.output) / _MILLION
+
+    def told(self, amount: float) -> str:
+        """An amount in its currency."""
+        number = f"{amount:,.4f}" if amount < 1 else f"{amount:,.2f}"
+        return f"${number}" if self.currency == "USD" else f"{number} {self.currency}"
 
 
 class _Prices(BaseModel):
@@ -61,7 +68,8 @@ def find_price(model: str, path: Path | None, batch: bool = False) -> Price | No
         return None
     price = prices.models[max(names, key=len)]
     share = prices.batch if batch else 1
-    return price.model_copy(update={"input": price.input * share, "output": price.output * share})
+    costs = {"input": price.input * share, "output": price.output * share}
+    return price.model_copy(update={**costs, "currency": prices.currency})
 
 
 class LimitReached(Exception):

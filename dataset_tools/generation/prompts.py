@@ -26,7 +26,8 @@ from .schema import INSTRUCTION
 _NAMES = {"item": {"features", "reviews"}, "user": {"features", "liked", "disliked"}}
 _NOTHING = "(nothing)"
 _SHORTEST = 8  # tokens; what would be cut to fewer is left out
-_GLUE = 16  # tokens of a line beside its texts: the id and the names of its parts
+_GLUE = 16  # tokens of a line beside its texts: the names of its parts, and an id
+_ID = 4  # tokens of an id for which that is enough
 _LINE = _GLUE + 4 * _SHORTEST  # tokens that a line needs at least
 # What the server's chat format adds, and the sentence about an invalid answer when a prompt is sent again.
 _OVERHEAD = 350
@@ -98,17 +99,20 @@ class Prompts:
 
     def for_item(self, known: ItemInput) -> Prompt:
         """Ask about an item."""
-        reviews, (features,) = self._fit("item", known.reviews, [known.features])
+        reviews, (features,) = self._fit("item", known.reviews, [known.features], _GLUE)
         return self._prompt("item", known.token, features=features or _NOTHING, reviews=_list(reviews))
 
     def for_user(self, known: UserInput) -> Prompt:
         """Ask about a user."""
         n = len(known.liked) + len(known.disliked)
-        kept = min(self._room["user"] // _LINE, n)  # of the history, if the context is that small
+        ids = (one.token for one in (*known.liked, *known.disliked))
+        more = max([0, *(self._counter.count(token) - _ID for token in ids)])  # for a longer id
+        kept = min(self._room["user"] // (_LINE + more), n)  # of the history, if the context is that small
         n_liked = -(-kept * len(known.liked) // n)
         read = [*known.liked[:n_liked], *known.disliked[: kept - n_liked]]
         parts = [part for one in read for part in (one.features, one.profile)]
-        reviews, (features, *parts) = self._fit("user", [one.review for one in read], [known.features, *parts])
+        others = [known.features, *parts]
+        reviews, (features, *parts) = self._fit("user", [one.review for one in read], others, _GLUE + more)
         said = zip(read, parts[::2], parts[1::2], reviews, strict=True)
         lines = [_line(one.token, *texts) for one, *texts in said]
         return self._prompt(
@@ -125,9 +129,12 @@ class Prompts:
         key = hashlib.sha256(json.dumps([self._model, pair.system, user]).encode()).hexdigest()
         return Prompt(side, token, pair.system, user, key, lambda: self._fixed[side] + self._counter.count(user))
 
-    def _fit(self, side: str, reviews: Sequence[str], others: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Cut texts until they have room: the longest reviews first, and other texts where that is not enough."""
-        room = self._room[side] - _GLUE * (len(reviews) + 1)
+    def _fit(self, side: str, reviews: Sequence[str], others: Sequence[str], glue: int) -> tuple[list[str], list[str]]:
+        """Cut texts until they have room: the longest reviews first, and other texts where that is not enough.
+
+        A line for each review has ``glue`` tokens beside its texts.
+        """
+        room = self._room[side] - glue * len(reviews) - _GLUE
         texts = [*reviews, *others]
         if sum(len(text.encode(errors="replace")) for text in texts) <= room:  # no token is shorter than a byte
             return list(reviews), list(others)

@@ -128,6 +128,7 @@ class Run:
                 loop.remove_signal_handler(signal.SIGINT)
 
     def _show(self, bar: tqdm) -> None:
-        cost = self._budget.cost
-        spent = f"{self._budget.prompt_tokens + self._budget.answer_tokens} tokens" if cost is None else f"${cost:.4f}"
+        cost, price = self._budget.cost, self._budget.price
+        tokens = self._budget.prompt_tokens + self._budget.answer_tokens
+        spent = f"{tokens} tokens" if cost is None or price is None else price.told(cost)
         bar.set_postfix_str(f"{spent}, {self._failed} failed", refresh=False)

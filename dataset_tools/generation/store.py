@@ -8,13 +8,12 @@ A process that is killed loses nothing that it had stored (write-ahead log). Onl
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
-
-import pandas as pd
 
 from recbole_irllrec.errors import IRLLRecError
 from recbole_irllrec.files import locked
@@ -104,13 +103,13 @@ class Store:
         )
         return ((token, Answer.model_validate_json(answer)) for token, answer in rows)
 
-    def answer(self, side: str, token: str) -> Answer | None:
-        """The current answer about one user or item."""
+    def answer(self, side: str, token: str) -> Answer | str | None:
+        """The current answer about one user or item, or why there is no valid one; None if it was not asked."""
         row = self.db.execute(
-            "SELECT answer FROM current JOIN answer USING (key) WHERE current.side = ? AND current.token = ?",
+            "SELECT answer, failure FROM current JOIN answer USING (key) WHERE current.side = ? AND current.token = ?",
             (side, token),
         ).fetchone()
-        return Answer.model_validate_json(row[0]) if row and row[0] else None
+        return row and (Answer.model_validate_json(row[0]) if row[0] else row[1])
 
     def profiles(self, tokens: Sequence[str]) -> dict[str, str]:
         """The current profiles of items, of those that have one."""
@@ -120,14 +119,6 @@ class Store:
             list(tokens),
         )
         return dict(rows)
-
-    def failures(self) -> pd.DataFrame:
-        """Columns side, token, reason: what is asked and has no valid answer."""
-        return pd.read_sql_query(
-            "SELECT current.side, current.token, failure AS reason FROM current JOIN answer USING (key) "
-            "WHERE answer IS NULL ORDER BY current.side, current.token",
-            self.db,
-        )
 
     def counts(self) -> dict[tuple[str, str], int]:
         """How many current users and items are "answered" and "failed", by (side, state)."""
@@ -209,8 +200,16 @@ def open_store(path: Path) -> Iterator[Store]:
     """
     if not path.is_file():
         raise IRLLRecError(f"There is no store {path}: make one with `irllrec intents generate`, or name it (--store).")
-    with _connection(path) as connection:
-        yield Store(path, connection)
+    # Beside a store that others may be writing to, SQLite needs files, which a read-only folder does not take.
+    alone = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
+    with _in_one_sentence(path):
+        uri = f"{path.resolve().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
+        connection = sqlite3.connect(uri, timeout=30, uri=True)
+    with contextlib.closing(connection):
+        with _in_one_sentence(path):
+            _refuse_other_format(path, connection)
+            store = Store(path, connection)
+        yield store
 
 
 @contextlib.contextmanager
@@ -260,17 +259,18 @@ def _connection(path: Path) -> Iterator[sqlite3.Connection]:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA wal_autocheckpoint = 10000")  # pages; each time, answers wait for the disk
             connection.executescript(_TABLES)
-            found = connection.execute("SELECT value FROM about WHERE name = 'format'").fetchone()
-            if found is None:
-                with connection:
-                    connection.execute("INSERT INTO about VALUES ('format', ?)", (_FORMAT,))
-            elif found[0] != _FORMAT:
-                raise IRLLRecError(
-                    f"The store {path} has the format {found[0]}, not {_FORMAT}: name another (--store)."
-                )
+            with connection:
+                connection.execute("INSERT OR IGNORE INTO about VALUES ('format', ?)", (_FORMAT,))
+            _refuse_other_format(path, connection)
         yield connection
     finally:
         connection.close()
+
+
+def _refuse_other_format(path: Path, connection: sqlite3.Connection) -> None:
+    (found,) = connection.execute("SELECT value FROM about WHERE name = 'format'").fetchone() or ("unknown",)
+    if found != _FORMAT:
+        raise IRLLRecError(f"The store {path} has the format {found}, not {_FORMAT}: name another (--store).")
 
 
 @contextlib.contextmanager
@@ -278,8 +278,7 @@ def _in_one_sentence(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        full = "make room on the disk and start again, which goes on where this stopped"
-        none = "name another file (--store)"
-        raise IRLLRecError(
-            f"The store {path} cannot be used ({error}): {none if 'not a database' in str(error) else full}."
-        ) from None
+        way_out = "make room on the disk and start again, which goes on where this stopped"
+        if any(said in str(error) for said in ("not a database", "no such table", "readonly")):
+            way_out = "name another file (--store)"
+        raise IRLLRecError(f"The store {path} cannot be used ({error}): {way_out}.") from None

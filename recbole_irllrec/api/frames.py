@@ -15,7 +15,7 @@ from scipy.sparse import issparse
 from ..data.new_rows import arrow_column, id_column, id_names
 from ..data.tokens import escape_tokens
 from ..dataset_tools.atomic import numbers
-from ..dataset_tools.convert import Features, Reviews
+from ..dataset_tools.convert import Features, Reviews, without_markup
 from ..dataset_tools.delimited import fields_of
 from ..dataset_tools.new_rows import words_of_convert
 from ..dataset_tools.times import Times
@@ -238,8 +238,13 @@ def read_texts(given: GivenTexts, side: str, id_name: str | None, taken: set[str
             f"no text."
         )
     batch = pa.record_batch([pa.array(names, pa.string()), *(array for array, _ in columns.values())], ["", *fields])
+<<<<<<< HEAD
     said = pd.DataFrame({field: _joined(array) for field, array in words.items()}, index=pd.Index(names))
     said = said[~said.index.duplicated()]  # `convert` refuses repeated ids
+=======
+    plain = {field: without_markup(array)[0].to_numpy(zero_copy_only=False) for field, array in words.items()}
+    said = pd.DataFrame(plain, index=pd.Index(names))
+>>>>>>> b
     return Described(Features(fields, [batch], Path(origin), once=True), Ids.of(values, names), item_texts(said))
 
 
@@ -263,12 +268,6 @@ def _feature(values: pd.Series, origin: str) -> tuple[pa.Array, bool]:
         lists = _cast(values, pa.list_(pa.string()), origin)
         return pc.if_else(pc.is_valid(lists), lists, pa.scalar([], lists.type)), False
     return _strings(values, origin), False
-
-
-def _joined(array: pa.Array) -> np.ndarray:
-    """Texts, or those of lists in one, [n] str."""
-    joined = pc.binary_join(array, ", ") if pa.types.is_list(array.type) else array
-    return joined.to_numpy(zero_copy_only=False)
 
 
 # ---- embeddings ------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from .options import (
     Reviews,
     SampleSeed,
     SampleUsers,
+    character,
     is_there,
 )
 
@@ -342,7 +343,7 @@ def from_csv(
 
     Review texts go to NAME.reviews.parquet. Columns of numbers become floats, which never go into texts.
     """
-    delimiter = "\t" if delimiter == r"\t" else delimiter
+    delimiter = character(delimiter)
     if len(delimiter) != 1 or not delimiter.isascii():
         raise typer.BadParameter(f"--delimiter is {delimiter!r}: give one ASCII character.")
     from recbole_irllrec.dataset_tools.delimited import Dialect, csv_features, csv_reviews

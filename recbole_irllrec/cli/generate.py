@@ -11,6 +11,7 @@ from .options import ConfigFiles, DataPath, Dataset, Store
 
 if TYPE_CHECKING:
     from recbole_irllrec.dataset_tools.generate import Options, Summary
+    from recbole_irllrec.dataset_tools.generation.budget import Price
 
 _THEN = """\
 Without --dry-run, which says what it would cost, the model is asked; --max-requests 20 tries it on twenty.
@@ -177,8 +178,8 @@ def _print_estimate(sides: dict, options: "Options") -> None:
             f"{one.requests:,}",
             f"{one.prompt_tokens:,}",
             f"{one.answer_tokens:,}",
-            _money(one.cost),
-            _money(one.most_cost),
+            _money(one.cost, one.price),
+            _money(one.most_cost, one.price),
         )
     all_of = list(sides.values())
     table.add_section()
@@ -186,7 +187,7 @@ def _print_estimate(sides: dict, options: "Options") -> None:
         "all",
         *(f"{sum(getattr(one, name) for one in all_of):,}" for name in ("requests", "prompt_tokens", "answer_tokens")),
         *(
-            _money(None if all_of[0].cost is None else sum(getattr(one, name) for one in all_of))
+            _money(None if all_of[0].cost is None else sum(getattr(one, name) for one in all_of), all_of[0].price)
             for name in ("cost", "most_cost")
         ),
     )
@@ -207,7 +208,7 @@ def _print_summary(summary: "Summary", path: Path) -> None:
     console.print(table)
     console.print(
         f"This run: {summary.requests:,} requests, {summary.prompt_tokens:,} prompt tokens, "
-        f"{summary.answer_tokens:,} answer tokens, {_money(summary.cost)}."
+        f"{summary.answer_tokens:,} answer tokens, {_money(summary.cost, summary.price)}."
     )
     if summary.retries:
         console.print("Sent again: " + ", ".join(f"{n:,} after {why}" for why, n in sorted(summary.retries.items())))
@@ -215,5 +216,5 @@ def _print_summary(summary: "Summary", path: Path) -> None:
         console.print("Ask again what failed with --retry-failed; `irllrec intents show` says why.")
 
 
-def _money(amount: float | None) -> str:
-    return "unknown" if amount is None else f"${amount:,.4f}" if amount < 1 else f"${amount:,.2f}"
+def _money(amount: float | None, price: "Price | None") -> str:
+    return "unknown" if amount is None or price is None else price.told(amount)

@@ -22,6 +22,7 @@ from .options import (
     Store,
     TitleField,
     TrainedDataPath,
+    character,
     is_there,
 )
 
@@ -122,7 +123,7 @@ def import_(
         str | None,
         typer.Option(
             rich_help_panel=FILES,
-            help="Between the columns of a CSV file; a comma, or a tab in .tsv.",
+            help=r"Between the columns of a CSV file, a tab as \t; a comma, or a tab in .tsv.",
             show_default=False,
         ),
     ] = None,
@@ -141,7 +142,7 @@ def import_(
 
     config = _config(dataset, data_path, config_files)
     refuse_absent(config)
-    given = read_embeddings(embeddings, ids, vectors, texts, delimiter)
+    given = read_embeddings(embeddings, ids, vectors, texts, delimiter and character(delimiter))
     table = IntentTable.from_arrays(
         *given,
         encoder=encoder_name,
@@ -330,14 +331,12 @@ def embed(
     found = pipeline.find_texts(
         config, texts, _each(side, ("user", "item")), _each(kind, ("profile", "intent")), source, store
     )
-    with (
-        log_to_stderr(),
-        each_block(address) as each,
-        pipeline.open_encoder(encoder, options, config, found, each) as opened,
-    ):
-        told = encoding_of(encoder, options)
-        for table, paths in pipeline.embed(config, opened, found, np.dtype(dtype).type, atomic, told):
-            _say_written(table, paths)
+    with log_to_stderr(), each_block(address) as each:
+        for some, of_recipe in pipeline.together(encoder, found):
+            with pipeline.open_encoder(encoder, options, config, some, each) as opened:
+                told = encoding_of(encoder, options, of_recipe)
+                for table, paths in pipeline.embed(config, opened, some, np.dtype(dtype).type, atomic, told):
+                    _say_written(table, paths)
 
 
 @command(app, "irllrec intents show ml-100k 50 --side item")
@@ -370,11 +369,14 @@ def show(
         facts += [f"training interactions: {row.fingerprint}"] if row.fingerprint else []
         text = Text(row.text or "(no text)")
         console.print(Panel(text, title=Text(f"{found.side} {token}: {row.kind}"), subtitle=Text(", ".join(facts))))
-    if found.answer is not None:
+    title = Text(f"{found.side} {token}: the language model's answer")
+    if isinstance(found.answer, str):
+        console.print(Panel(Text(f"None that is valid: {found.answer}"), title=title))
+    elif found.answer is not None:
         lines = [f"Profile: {found.answer.profile}", f"Reasoning: {found.answer.reasoning}"]
         for name, intents in (("Likes", found.answer.likes), ("Dislikes", found.answer.dislikes)):
             lines += [f"{name}: {one.intent} (evidence: {'; '.join(one.evidence)})" for one in intents]
-        console.print(Panel(Text("\n".join(lines)), title=Text(f"{found.side} {token}: the language model's answer")))
+        console.print(Panel(Text("\n".join(lines)), title=title))
 
 
 @command(app, "irllrec intents check ml-100k")

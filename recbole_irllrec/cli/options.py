@@ -43,6 +43,11 @@ def _hold_settings(given: str | None) -> str | None:
     return given
 
 
+def character(given: str) -> str:
+    """What parts values, with a tab as people can type it."""
+    return "\t" if given == r"\t" else given
+
+
 Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="Name of the RecBole data set, e.g. ml-100k.")]
 DataPath = Annotated[
     Path | None,

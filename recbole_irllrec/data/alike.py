@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import IRLLRecError
 from ..tables.table_file import TableMetadata
-from ..text.default import VERSIONS, Recipe, made_texts
+from ..text.default import TFIDF_SVD, VERSIONS, Recipe, made_texts
 from ..text.encoders import Encoder, TfidfSvdEncoder, embed_texts
 from .training import TrainingTokens
 
@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 _TOLD = ("encoder_model", "encoder_name", "prompt", "max_length", "compute_dtype", "dimensions")
 
 
-def encoding_of(name: str, options: Mapping[str, Any]) -> dict[str, str | int | float]:
-    """What a table says of how it was embedded: by which encoder, with which of the options that it was given."""
-    return {"encoder": name, **{option: options[option] for option in _TOLD if option in options}}
+def encoding_of(name: str, options: Mapping[str, Any], of_recipe: bool) -> dict[str, str | int | float]:
+    """What a table says of how it was embedded: by which encoder, with which of the options that it was given.
+
+    TF-IDF also says if it was learnt from other texts than a recipe's, which nothing but the tables has.
+    """
+    learnt = {"learnt_from": "texts"} if name == TFIDF_SVD and not of_recipe else {}
+    return {"encoder": name, **learnt, **{option: options[option] for option in _TOLD if option in options}}
 
 
 def embed_alike(
@@ -61,9 +65,15 @@ def embed_alike(
 @contextmanager
 def _encoder(config: "Config", train: "Dataset", made: TableMetadata, origin: str) -> Iterator[Encoder]:
     told = made.encoding or {}
-    name = told.get("encoder", "tfidf-svd" if (made.encoder or "").startswith("tfidf-svd ") else None)
+    name = told.get("encoder", TFIDF_SVD if (made.encoder or "").startswith(f"{TFIDF_SVD} ") else None)
     asked: dict[str, Any] = {option: told[option] for option in _TOLD if option in told}
-    if name == "tfidf-svd":
+    if name == TFIDF_SVD:
+        if "learnt_from" in told or made.prompt_version not in (None, *VERSIONS.values()):
+            raise IRLLRecError(
+                f"{origin} was embedded with TF-IDF, which has learnt from texts that are not the embedded default's "
+                f"and knows no others: give the new items with their embeddings, or make the table with another "
+                f"encoder, and the model again."
+            )
         yield _of_features(config, train, made, origin)
     elif name == "sentence-transformers" and "encoder_model" in asked:
         from ..text.local_encoder import SentenceTransformerEncoder

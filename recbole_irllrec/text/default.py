@@ -7,6 +7,7 @@ public data set (`written`).
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -208,7 +209,25 @@ def made_of(config: "Config", recipe: Recipe) -> list[str]:
     written = written_about(config["dataset"]) if recipe in WRITTEN else None
     files = (*(_path(config, side) for side in ("item", "user")), written)
     contents = (hashlib.sha256(file.read_bytes()).hexdigest() if file and file.is_file() else "none" for file in files)
-    return [VERSIONS[recipe], _encoder_version(config), *contents]
+    return [VERSIONS[recipe], _encoder_version(config), *contents, *_encoder_files(config)]
+
+
+def _encoder_files(config: "Config") -> list[str]:
+    """The contents of a model in a folder, which may be trained anew; of any other its name says enough."""
+    model = config["default_encoder"] or TFIDF_SVD
+    folder = Path(model).expanduser()
+    if model == TFIDF_SVD or not folder.is_dir():
+        return []
+    files = {file.relative_to(folder): file for file in sorted(folder.rglob("*")) if file.is_file()}
+    seen = {name: file for name, file in files.items() if not any(part.startswith(".") for part in name.parts)}
+    return [f"{name} {_hash(file, file.stat().st_size, file.stat().st_mtime_ns)}" for name, file in seen.items()]
+
+
+@cache
+def _hash(file: Path, _size: int, _changed: int) -> str:
+    """Of a file's contents; size and time of change tell whether it has to be read again."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _inputs_fingerprint(

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ..errors import IRLLRecError
 from ..tables.intents import IntentTable
+from ..tables.table_file import check_tokens
 from .profiles import words_of
 
 _BLOCK = 1 << 14  # texts that TF-IDF embeds at once
@@ -64,6 +65,7 @@ def embed_texts(
     Raises:
         IRLLRecError: the encoder's; no text has words; and those of `IntentTable.from_arrays`.
     """
+    check_tokens(pa.array(tokens, pa.large_string()), origin)  # before hours of embedding
     coded = pa.array(texts, pa.large_string()).dictionary_encode()
     different = coded.dictionary.to_numpy(zero_copy_only=False)
     worded = np.flatnonzero([not text.isspace() and text != "" for text in different])
@@ -98,19 +100,23 @@ class TfidfSvdEncoder:
     version = f"tfidf-svd 1, scikit-learn {sklearn.__version__}"  # count it up when what `encode` returns changes
     max_dim = 128
 
-    def __init__(self, texts: Sequence[str] | np.ndarray, each: Callable[..., Iterable] = map):
+    def __init__(
+        self, texts: Sequence[str] | np.ndarray, each: Callable[..., Iterable] = map, fields_named: bool = True
+    ):
         """Learn the words and the space from ``texts``.
 
         Args:
             texts: [n] str.
             each: calls the encoder for many blocks of texts; ``cluster.in_order`` does so on a cluster.
+            fields_named: whether texts are made of fields, see `profiles`, whose names are left out. In prose, a colon
+                ends no name.
 
         Raises:
             IRLLRecError: there are fewer than two words in them.
         """
         self._each = each
         self._vectorizer = TfidfVectorizer(
-            preprocessor=_lower_words,
+            preprocessor=_lower_words if fields_named else str.lower,
             token_pattern=r"\w+",  # one letter is a word, too: gender M
             sublinear_tf=True,  # a long history says "drama" often, not a hundred times as much
             dtype=np.float32,
@@ -126,7 +132,8 @@ class TfidfSvdEncoder:
                 "The features of items and users hold too few words to make texts from: give text tables "
                 "(item_profile_table, user_profile_table and so on), or set all alignment weights to 0."
             ) from None
-        learnt = hashlib.sha256("\0".join([self.version, *texts]).encode())
+        version = self.version if fields_named else f"{self.version}, all words"
+        learnt = hashlib.sha256("\0".join([version, *texts]).encode())
         self.name = f"tfidf-svd {learnt.hexdigest()[:8]}"  # another space is another encoder
 
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

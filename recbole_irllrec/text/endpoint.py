@@ -27,6 +27,7 @@ _backing_off = wait_random_exponential(multiplier=0.5, max=_LONGEST_WAIT)
 
 _OF_THE_ACCOUNT = (401, 402, 408, 409, 429)  # what these say is not about the request
 _SHOWN = 300  # characters of what a server says
+_SHORTEST_KEY = 8  # characters of a key that is hidden: others, as a local server takes them, are parts of words
 # What servers call a prompt that they will not answer: one that is filtered, and one that is too long.
 _FILTERED = re.compile(
     r"content[ _-]?(filter|policy|management)|filtered|moderation|flagged|inappropriate|data_?inspection|"
@@ -250,7 +251,8 @@ class Endpoint:
 
     def _shown(self, reason: str) -> str:
         """A reason without the key, which some servers repeat, and not too long."""
-        reason = reason.replace(self._key, "***")
+        if len(self._key) >= _SHORTEST_KEY:
+            reason = reason.replace(self._key, "***")
         return reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]}…"
 
 

@@ -125,6 +125,11 @@ class OpenAIEncoder:
                 known = self._cache.get(some)
                 if known:
                     kept = np.stack(list(known.values()))
+                    if self._width not in (None, kept.shape[1]):
+                        raise IRLLRecError(
+                            f"{self._cache.path} holds embeddings {self._width} and {kept.shape[1]} wide of "
+                            f"{self._model}: if the model behind this name has changed, move the file away."
+                        )
                     self._width = kept.shape[1]
                     yield list(known), kept
                 missing = [key for key in some if key not in known]
@@ -164,6 +169,9 @@ class OpenAIEncoder:
         """Wait for a request, and take those that are done."""
         done, _ = self._loop.run_until_complete(asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED))
         under_way -= done
+        failures = [task.exception() for task in done]  # each is looked at, or asyncio prints the others
+        for failure in filter(None, failures):
+            raise failure
         return [task.result() for task in done]
 
     async def _ask(self, keys: list[bytes], texts: list[str]) -> tuple[list[bytes], np.ndarray]:
