@@ -362,9 +362,8 @@ class L3AESettings(TextEASESettings):
     @field_validator("distillation_weight")
     @classmethod
     def _leaves_a_ridge(cls, value: float, info: ValidationInfo) -> float:
-        if (
-            "reg_weight" in info.data and value + info.data["reg_weight"] <= 0
-        ):  # which comes later where it is a default
+        # reg_weight is not there where it is a default, which comes later
+        if "reg_weight" in info.data and value + info.data["reg_weight"] <= 0:
             raise PydanticCustomError("no_ridge", "Its sum with reg_weight should be above 0")
         return value
 
