@@ -130,7 +130,7 @@ def precision(interactions: Tensor, reg_weight: float, further: Tensor | None = 
 def _gram(interactions: Tensor) -> Tensor:
     """XᵀX, [m, m] dense, by blocks of rows: where items co-occur densely it would take many times as much as a whole.
 
-    By scipy: torch's product of two sparse matrices never gives all of its memory back (2.7 on a CPU).
+    By scipy: torch's product of two sparse matrices never gives all of its memory back (2.13 on a CPU).
     """
     parts = (interactions.values(), interactions.col_indices(), interactions.crow_indices())
     x = csr_matrix(tuple(part.cpu().numpy() for part in parts), interactions.shape)
