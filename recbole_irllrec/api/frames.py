@@ -238,13 +238,9 @@ def read_texts(given: GivenTexts, side: str, id_name: str | None, taken: set[str
             f"no text."
         )
     batch = pa.record_batch([pa.array(names, pa.string()), *(array for array, _ in columns.values())], ["", *fields])
-<<<<<<< HEAD
-    said = pd.DataFrame({field: _joined(array) for field, array in words.items()}, index=pd.Index(names))
-    said = said[~said.index.duplicated()]  # `convert` refuses repeated ids
-=======
     plain = {field: without_markup(array)[0].to_numpy(zero_copy_only=False) for field, array in words.items()}
     said = pd.DataFrame(plain, index=pd.Index(names))
->>>>>>> b
+    said = said[~said.index.duplicated()]  # `convert` refuses repeated ids
     return Described(Features(fields, [batch], Path(origin), once=True), Ids.of(values, names), item_texts(said))
 
 
