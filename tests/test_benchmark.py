@@ -421,9 +421,10 @@ def test_runs_from_before_a_mend_are_not_taken_for_those_after_it(monkeypatch):
     write_tiny(Path("data"))
     splits = load_splits("tiny", Path("data"), settings=SETTINGS)
     after = [fingerprint(config_of(model, splits, {}), splits) for model in ("Pop", "EASE")]
-    sampled = {"contrast_nodes": 20}  # of 108
+    sampled = {"contrast_nodes": 20, "translation_weight": 0.1}  # of 108
     ours = [
         ("IRLLRec", {}, False),
+        ("IRLLRec", {"contrast_nodes": 20}, False),
         ("IRLLRec", sampled, True),
         ("IRLLRec", sampled | {"translation_weight": 0.0}, False),
         ("IRLLRec", {"contrast_nodes": "all"}, False),
@@ -431,6 +432,9 @@ def test_runs_from_before_a_mend_are_not_taken_for_those_after_it(monkeypatch):
         ("RLMRecGen", {"contrast_nodes": 9}, True),
         ("RLMRecCon", sampled, False),
         ("IRLLRecBPR", sampled, True),
+        ("IRLLRec", {"unseen_items": "text"}, True),
+        ("IRLLRec", {"unseen_items": "text", "linear_weight": 0.0}, False),
+        ("RLMRecCon", {"unseen_items": "text"}, False),
         ("L3AE", {}, False),
     ]
     after_ours = [fingerprint(config_of(model, splits, more), splits) for model, more, _ in ours]

@@ -39,7 +39,8 @@ def _mended_in_ours(config: Config, splits: Splits) -> list[str]:
     if not zoo.text_sides(config["model"]):
         return []
     s, n_nodes = read_settings(config), splits.train.user_num + splits.train.item_num - 2
-    contrasted = n_nodes * (getattr(s, "translation_weight", 0) > 0)
+    # with weights such as the default, 1e-7, the term has no part in what float32 tells of a loss
+    contrasted = n_nodes * (getattr(s, "translation_weight", 0) > 1e-6)
     if getattr(s, "reconstruction_weight", 0) > 0:
         contrasted = max(contrasted, int(n_nodes * s.mask_ratio))
     is_sampled = contrasted and s.contrast_nodes != "all" and s.contrast_nodes < contrasted
