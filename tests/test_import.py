@@ -31,7 +31,8 @@ texts_of = st.text(max_size=20)
 @st.composite
 def given_arrays(draw, tokens=ids, dtype=np.float32):
     names = draw(tokens)
-    bits = st.floats(width=16 if dtype == np.float16 else 32, allow_nan=False, allow_infinity=False)
+    width, most = (16, 2.0**15) if dtype == np.float16 else (32, 2.0**127)
+    bits = st.floats(-most, most, width=width)
     return names, draw(arrays(dtype, (len(names), draw(st.integers(1, 4))), elements=bits))
 
 
