@@ -13,7 +13,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # In a checkout, `properties/` and `dataset_tools/` stand beside this folder; installed, they lie inside it.
 _checkout = Path(__file__).resolve().parent.parent
