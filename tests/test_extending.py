@@ -239,9 +239,10 @@ def test_forward_leaves_trained_items_as_they_are(gaps, trained):
     (users, items), (plain_users, plain_items) = model.forward(), GraphEncoder.forward(model)
     assert (users == plain_users).all()
     assert (items != plain_items).any(dim=1).tolist() == [False] * 5 + [True]  # i5 alone
-    weighted = trained.served("IRLLRec", ranking_loss="bpr", text_evidence=2.0).model
+    # unseen_scale is of unseen items alone
+    weighted = trained.served("IRLLRec", ranking_loss="bpr", text_evidence=2.0, unseen_scale=3.0).model
     items, plain_items = weighted.forward()[1], GraphEncoder.forward(weighted)[1]
-    from_text = weighted.vectors_of_texts(weighted._item_texts, plain_items)
+    from_text = weighted.from_texts(weighted._item_texts, plain_items)
     counts = weighted.graph.degrees[weighted.graph.n_users :, None]
     expected = (counts * plain_items[1:] + 2 * from_text) / (counts + 2)
     torch.testing.assert_close(items[1:], expected)

@@ -45,8 +45,8 @@ class IRLLRecDropoutNet(IRLLRec):
         return found[:, : self.latent_dim], found[:, self.latent_dim :]
 
     @torch.no_grad()
-    def vectors_of_texts(self, texts: Tensor, items: Tensor | None = None) -> Tensor:
-        """See `AlignedEncoder.vectors_of_texts`."""
+    def from_texts(self, texts: Tensor, items: Tensor) -> Tensor:
+        """See `AlignedEncoder.from_texts`."""
         return self._item_vectors(*self._content(texts))
 
 

@@ -106,26 +106,35 @@ class AlignedEncoder(GraphEncoder):
             return users, items
         place = wanted.nonzero()[:, 0]
         rows = items[place + 1]
-        from_text = self.vectors_of_texts(self._item_texts[place], items)
-        rows = with_texts(rows, from_text, n_interactions[place], settings.text_evidence)
+        rows = with_texts(
+            rows, self.from_texts(self._item_texts[place], items), n_interactions[place], settings.text_evidence
+        )
+        # trained items' share of it is as long as they are
+        scale = torch.where(n_interactions[place] == 0, self.unseen_scale, 1.0).to(rows)
+        rows = self._scaled(rows, scale[:, None])
         return users, items.index_copy(0, place + 1, rows)
 
     @torch.no_grad()
-    def vectors_of_texts(self, texts: Tensor, items: Tensor | None = None) -> Tensor:
+    def vectors_of_texts(self, texts: Tensor) -> Tensor:
         """The vectors of items of which nothing is known but their texts, comparable with those of trained ones.
 
         Args:
             texts: [m, D] embeddings, as those of the kind `item_text_kind`.
-            items: [n_items, d'], the trained ones, if they are at hand.
 
         Returns:
             [m, d'], whose products with users' vectors are scores.
         """
-        items = super().forward()[1] if items is None else items
-        known = self._known_text
-        found = self._text_map(items[known + 1].detach(), texts)
-        width = self.latent_dim  # beyond it there is a bias
-        return torch.cat([self.unseen_scale * found[:, :width], found[:, width:]], dim=1)
+        return self._scaled(self.from_texts(texts, super().forward()[1]), self.unseen_scale)
+
+    @torch.no_grad()
+    def from_texts(self, texts: Tensor, items: Tensor) -> Tensor:
+        """What texts [m, D] say, as long as the vectors of trained items, which are among [n_items, d'] -> [m, d']."""
+        return self._text_map(items[self._known_text + 1].detach(), texts)
+
+    def _scaled(self, vectors: Tensor, scale: Tensor | float) -> Tensor:
+        """Their scores multiplied, but for the bias that stands beyond the width."""
+        width = self.latent_dim
+        return torch.cat([scale * vectors[:, :width], vectors[:, width:]], dim=1)
 
     def layers_of_items(self, layers: list[Tensor], new_texts: Tensor | None) -> list[Tensor]:
         """See `GraphEncoder.layers_of_items`; the layers of texts are found as vectors are, by regression."""
