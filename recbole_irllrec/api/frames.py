@@ -157,16 +157,15 @@ def _with_different_columns(frame: pd.DataFrame, origin: str) -> pd.DataFrame:
 
 def _strings(values: pd.Series, origin: str) -> pa.Array:
     """[n] strings, empty where a value is missing."""
-    return pc.fill_null(_cast(values, pa.string(), origin), "")
+    return pc.fill_null(_cast(arrow_column(values, origin), pa.string(), values.name, origin), "")
 
 
-def _cast(values: pd.Series, kind: pa.DataType, origin: str) -> pa.Array:
-    array = arrow_column(values, origin)
+def _cast(array: pa.Array, kind: pa.DataType, name: Any, origin: str) -> pa.Array:
     try:
         return pc.cast(array, kind)
     except pa.ArrowException:
         raise IRLLRecError(
-            f"{origin}, column {values.name}, is of type {array.type}, where words, lists of words or numbers are "
+            f"{origin}, column {name}, is of type {array.type}, where words, lists of words or numbers are "
             f"expected: convert it, or leave it out."
         ) from None
 
@@ -261,9 +260,9 @@ def _feature(values: pd.Series, origin: str) -> tuple[pa.Array, bool]:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         return numbers(pc.cast(array, pa.float64())), True
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        lists = _cast(values, pa.list_(pa.string()), origin)
+        lists = _cast(array, pa.list_(pa.string()), values.name, origin)
         return pc.if_else(pc.is_valid(lists), lists, pa.scalar([], lists.type)), False
-    return _strings(values, origin), False
+    return pc.fill_null(_cast(array, pa.string(), values.name, origin), ""), False
 
 
 # ---- embeddings ------------------------------------------------------------------------------------------------------
